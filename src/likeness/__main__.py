@@ -1,0 +1,52 @@
+"""Entry of the command line: errors become one line, exit codes mean something."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+
+from .catalogue import SHORT
+from .errors import LikenessError, meant
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command: 0 done, 1 the work failed, 2 the call was wrong, 130 interrupted and saved."""
+    from typer import Exit
+    from typer.exceptions import TyperException
+
+    from .cli import app
+
+    try:
+        app(list(sys.argv[1:] if argv is None else argv), standalone_mode=False)
+    except LikenessError as error:
+        print(f"likeness: {error}", file=sys.stderr)
+        return error.code
+    except TyperException as error:
+        print(f"likeness: {_call_error(error.format_message())}", file=sys.stderr)
+        return 2
+    except Exit as end:
+        return end.exit_code
+    except KeyboardInterrupt:
+        print("likeness: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `likeness show | head`
+        sys.stderr.close()
+    return 0
+
+
+def _call_error(message: str) -> str:
+    """The parser's message in one line; an option that is really a field says so."""
+    line = " ".join(message.split())
+    option = re.match(r"No such option:? '?--?([\w-]+)", line)
+    if option is None:
+        return f"{line[:1].lower()}{line[1:]} (`likeness --help` lists the commands)"
+    name = option[1].replace("-", "_")
+    near = re.search(r"'(\w+)'", meant(name, SHORT))
+    if near is None:
+        return f"no option --{option[1]}; `--help` after the command lists its options"
+    return f"no option --{option[1]}; did you mean {near[1]}=...? Fields of the recipe are given as KEY=VALUE"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

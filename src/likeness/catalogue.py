@@ -1,0 +1,264 @@
+"""What there is to choose from, and the reading of KEY=VALUE: known without importing torch.
+
+`catalogue.json` holds every recipe class with its fields, their help, defaults and limits, and every named recipe. It is
+generated (`python -m likeness.describe`) and a test keeps it current.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .errors import WrongCall, meant
+from .limits import unfit
+
+Tree = dict[str, Any]
+ROOT = "Once"
+PLAIN = re.compile(r"[\w./:@-]+")  # words that mean themselves
+SHORT = frozenset(
+    "steps epochs batch split encoder size views temperature optimizer learning_rate workers precision compile "
+    "holdout labels seed budget device".split()
+)  # work wherever they mean something: of several fields of that name the one nearest the root is meant
+
+
+@dataclass(frozen=True)
+class Place:
+    """A field of a recipe tree: where it is, and what the catalogue says of it."""
+
+    path: tuple[str, ...]
+    about: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+
+class Catalogue:
+    """All recipe classes by name, and all named recipes."""
+
+    def __init__(self, stored: Mapping[str, Any]) -> None:
+        self.kinds: dict[str, Any] = dict(stored["kinds"])
+        self.recipes: Mapping[str, Any] = stored["recipes"]
+
+    def kind(self, name: str) -> Mapping[str, Any]:
+        """What is known of a recipe class; one from outside is imported and described."""
+        if name not in self.kinds:
+            from .describe import described
+            from .recipe import Recipe
+
+            self.kinds[name] = described(Recipe.kind(name))
+        found: Mapping[str, Any] = self.kinds[name]
+        return found
+
+    def choices(self, base: str) -> list[str]:
+        """Names of the recipes that may stand where `base` is asked for."""
+        return sorted(name for name, kind in self.kinds.items() if base in kind["bases"])
+
+    def recipe(self, name: str) -> Tree:
+        """The tree of a named recipe or a YAML file, whose field `kind` may be left out for a single stage.
+
+        Raises:
+            WrongCall: neither is there; the message names the nearest.
+        """
+        if name.lower() in self.recipes:
+            return deepcopy(self.recipes[name.lower()]["tree"])
+        path = Path(name)
+        if path.suffix in (".yaml", ".yml") or path.is_file():
+            return file_tree(path)
+        if ":" in name and "Method" in self.kind(name)["bases"]:
+            return {"kind": ROOT, "method": {"kind": name}}
+        known = ", ".join(sorted(self.recipes))
+        raise WrongCall(f"no recipe {name!r}{meant(name, self.recipes)} (recipes: {known}; or a YAML file)")
+
+    def whole(self, tree: Any, base: str = ROOT) -> Tree:
+        """The tree with the defaults of every field, and each recipe as a mapping with its `kind`."""
+        given = {"kind": tree} if isinstance(tree, str) else tree
+        if not isinstance(given, dict):
+            raise WrongCall(f"{base} cannot be {given!r}: expected a name or `kind` and fields")
+        given = self.short(str(given.get("kind", base)), base) | {n: v for n, v in given.items() if n != "kind"}
+        fields = self.kind(given["kind"])["fields"]
+        unknown = [name for name in given if name != "kind" and name not in fields]
+        if unknown:
+            raise WrongCall("; ".join(f"{given['kind']} has no {name!r}{meant(name, fields)}" for name in unknown))
+        whole = {name: self._value(given.get(name, about["default"]), about) for name, about in fields.items()}
+        return {"kind": given["kind"], **whole}
+
+    def _value(self, value: Any, about: Mapping[str, Any]) -> Any:
+        base = about["recipe"]
+        if base is None or value is None:
+            return deepcopy(value)
+        if about["many"] and isinstance(value, dict):
+            return {key: self.whole(one, base) for key, one in value.items()}
+        return self.whole(value, base)
+
+    def short(self, word: str, base: str) -> Tree:
+        """The tree that a bare word stands for where a `base` is asked for: byol, InfoNCE, timm:resnet18, mylab:MyLoss.
+
+        Raises:
+            WrongCall: there is none of that name.
+        """
+        choices = self.choices(base)
+        folded = {name.lower(): name for name in choices}
+        if word.lower() in folded:
+            return {"kind": folded[word.lower()]}
+        start, _, rest = word.partition(":")
+        for name in choices:
+            if rest and self.kinds[name]["prefix"] == start:
+                return {"kind": name, next(iter(self.kinds[name]["fields"])): rest}
+        if rest and base in self.kind(word)["bases"]:
+            return {"kind": word}
+        raise WrongCall(f"no {base.lower()} is called {word!r}{meant(word, choices)} (there are {', '.join(choices)})")
+
+    def places(self, tree: Tree, path: tuple[str, ...] = ()) -> Iterator[Place]:
+        """Every field of a whole tree, the nearest to the root first within each branch."""
+        for name, about in self.kind(tree["kind"])["fields"].items():
+            here, value = (*path, name), tree.get(name)
+            yield Place(here, about)
+            if about["recipe"] and about["many"]:
+                for key, one in (value or {}).items():
+                    yield from self.places(one, (*here, key))
+            elif about["recipe"] and value is not None:
+                yield from self.places(value, here)
+
+    def find(self, tree: Tree, key: str, called: str) -> Place:
+        """The field that a key means: its full dotted name, or names on the way to it that leave no doubt.
+
+        Raises:
+            WrongCall: no field, or several; the message names the nearest, or all of them.
+        """
+        parts = tuple(key.split("."))
+        every = list(self.places(tree))
+        found = [place for place in every if place.path == parts] or [p for p in every if _leads(parts, p.path)]
+        tails = [place for place in found if place.path[-len(parts) :] == parts]
+        found = tails or found
+        if len(found) > 1 and parts[-1] in SHORT:
+            found = sorted(found, key=lambda place: (bool(place.about["many"]), len(place.path)))[:1]
+        if not found:
+            raise WrongCall(_unknown(parts, every, called))
+        if len(found) > 1:
+            raise WrongCall(f"{key!r} may be {' or '.join(place.name for place in found)}: say which")
+        return found[0]
+
+    def overridden(self, tree: Tree, overrides: Sequence[tuple[str, Any]], called: str) -> Tree:
+        """A whole tree with KEY, VALUE pairs put in, in order; a recipe is replaced whole.
+
+        Raises:
+            WrongCall: all that is wrong with them, on one line.
+        """
+        whole, wrong = self.whole(tree), []
+        for key, value in overrides:
+            try:
+                whole = self._put(whole, self.find(whole, key, called), value)
+            except WrongCall as error:
+                wrong.append(str(error))
+        if wrong:
+            raise WrongCall("; ".join(wrong) + f" (`likeness show {called}` lists all fields)")
+        return whole
+
+    def _put(self, tree: Tree, place: Place, value: Any) -> Tree:
+        tree = deepcopy(tree)
+        node: Any = tree
+        for name in place.path[:-1]:
+            node = node[name]
+        node[place.path[-1]] = self._checked(place, value)
+        return tree
+
+    def _checked(self, place: Place, value: Any) -> Any:
+        base = place.about["recipe"]
+        if base is None or value is None:
+            reason = unfit(value, place.about["schema"])
+            if reason is not None:
+                raise WrongCall(f"{place.name} cannot be {value!r}: {reason}")
+            return value
+        if place.about["many"]:
+            raise WrongCall(f"{place.name} is set field by field, such as {place.path[-1]}.NAME=VALUE")
+        named = self.recipes.get(str(value).lower(), {}).get("tree", {})
+        return self.whole(named.get(place.path[-1], value), base)
+
+
+def _leads(parts: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    """Whether the parts lie on the path in this order, the last of them at its end."""
+    rest = iter(path)
+    return parts[-1] == path[-1] and all(part in rest for part in parts)
+
+
+def _unknown(parts: tuple[str, ...], every: Sequence[Place], called: str) -> str:
+    """The nearest name: a whole field's, or, below names that are right, one of the fields there."""
+    for depth in range(len(parts) - 1, 0, -1):
+        above = [place for place in every if _leads(parts[:depth], place.path)]
+        below = {p.path[-1] for a in above for p in every if _under(p.path, a.path)}
+        if below:
+            where = ".".join((called, *parts[:depth]))
+            return f"{where} has no {parts[depth]!r}{meant(parts[depth], below)}"
+    names = {place.path[-1] for place in every}
+    return f"{called} has no field {'.'.join(parts)!r}{meant(parts[-1], names)}"
+
+
+def _under(path: tuple[str, ...], above: tuple[str, ...]) -> bool:
+    return len(path) > len(above) and path[: len(above)] == above
+
+
+def file_tree(path: Path) -> Tree:
+    """A YAML file's recipe.
+
+    Raises:
+        WrongCall: the file is missing, is no YAML, or holds no recipe.
+    """
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        near = [str(other) for other in path.parent.glob("*.y*ml")]
+        raise WrongCall(f"recipe {path} does not exist{meant(str(path), near)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise WrongCall(f"recipe {path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise WrongCall(f"recipe {path} holds no recipe: expected `kind:` and fields, found {type(tree).__name__}")
+    return tree
+
+
+def pair(text: str) -> tuple[str, Any]:
+    """KEY=VALUE, the value read as YAML; `1e3` is a number too.
+
+    Raises:
+        WrongCall: there is no `=` in it, or the value is no YAML.
+    """
+    key, mark, value = text.partition("=")
+    if not mark or not key.strip():
+        raise WrongCall(f"{text!r} is no KEY=VALUE")
+    return key.strip(), read(value, text)
+
+
+def read(value: str, text: str) -> Any:
+    """A value as YAML reads it; plain words and numbers, `1e3` among them, without importing YAML."""
+    words = {"true": True, "false": False, "null": None, "none": None}
+    if value.lower() in words:
+        return words[value.lower()]
+    try:
+        number = float(value)
+    except ValueError:
+        return value if PLAIN.fullmatch(value) else _yaml(value, text)
+    return int(number) if number.is_integer() else number
+
+
+def _yaml(value: str, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise WrongCall(f"the value of {text!r} cannot be read: quote it") from None
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The package's own."""
+    return Catalogue(json.loads(files(__package__).joinpath("catalogue.json").read_text()))

@@ -1,0 +1,1 @@
+"""What stands behind each command: one file calls the API and shows what comes of it."""

@@ -1,0 +1,87 @@
+"""`likeness evaluate` and `likeness compare`: a verdict in words, then the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import WrongCall
+from ..evaluations import standard, table
+from ..folder import SCORES, write_json
+from ..scoring import keep, score
+from ..screen import console
+from .asked import Asked, name_bad, warnings_as_lines
+
+
+def evaluate(
+    asked: Asked, source: str, test: str | None, labels: str | None, baselines: Sequence[str], out: Path | None
+) -> Mapping[str, Any]:
+    """Score, print the verdict and the table, and keep the scores in the run."""
+    to = asked.console
+
+    def say(what: str) -> None:
+        to.print(f" {what} ...", style="dim", markup=False)
+
+    with warnings_as_lines(to):
+        report, parts, bad = score(
+            asked.run,
+            asked.source(source),
+            asked.source(test) if test else None,
+            labels=labels,
+            baselines=baselines,
+            allow=asked.allow,
+            role=asked.role,
+            device=asked.device,
+            workers=asked.workers,
+            say=say if to.is_terminal else lambda what: None,
+        )
+    keep(asked.run, report)
+    if out is not None:
+        write_json(out, report)
+    many = f"{report['items']['train']:,} training and {report['items']['test']:,} test items"
+    to.print(f" {parts.note} · {many}", style="dim", markup=False)
+    to.print(f" {report['verdict']}", style="bold", markup=False)
+    to.print(drawn(table(report["scores"], [row for each in standard() for row in each.rows])))
+    for note in report["notes"]:
+        to.print(f" {note}", style="dim", markup=False)
+    name_bad(to, bad)
+    return report
+
+
+def drawn(cells: Sequence[Sequence[str]]) -> Table:
+    """Rows of text as a table; the first row is its head."""
+    made = Table(box=None, pad_edge=True, padding=(0, 2, 0, 0))
+    for n, name in enumerate(cells[0]):
+        made.add_column(name, justify="left" if n == 0 else "right", no_wrap=True)
+    for row in cells[1:]:
+        made.add_row(*row)
+    return made
+
+
+def compare(runs: Sequence[Path], machine: bool, quiet: bool) -> dict[str, Any]:
+    """The latest scores of several runs, a column each."""
+    to: Console = console(quiet, machine)
+    scores = {str(run): _scores_of(run) for run in runs}
+    names = list(dict.fromkeys(name for each in scores.values() for name in each))
+    rows = [[name, *(_cell(each.get(name)) for each in scores.values())] for name in names]
+    to.print(drawn([["", *scores], *rows]))
+    return {"runs": {run: {name: each.get(name) for name in names} for run, each in scores.items()}}
+
+
+def _scores_of(run: Path) -> dict[str, Any]:
+    path = run / SCORES
+    if not path.exists():
+        raise WrongCall(f"{run} has no scores yet: run `likeness evaluate {run} SOURCE` first")
+    return {name: each["encoder"] for name, each in json.loads(path.read_text())["scores"].items()}
+
+
+def _cell(score: Mapping[str, float] | None) -> str:
+    if score is None:
+        return "-"
+    between = "" if score.get("low") is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
+    return f"{score['value']:.3f}{between}"

@@ -1,0 +1,199 @@
+"""The doctor: what is in a source, what is wrong with it, what this machine can do with it, and the plan."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .api import plan_of
+from .engine import Engine
+from .errors import Failed
+from .forecast import Forecast, command, forecast
+from .inspection import Inspection, Item, copies, formats, inspected
+from .modalities import Modality
+from .plans import MOST_WORKERS, Plan
+from .sources import Columns, read
+from .sources.base import Labels, Source
+
+READING = 20.0  # seconds that reading every item may take; in that time a large sample is read, and the screen says so
+COMPARING = 20.0  # seconds that looking for copies may take
+EXAMPLES = 3  # groups of copies whose items are named
+TRAIN = "train"  # the split that others are compared with
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Items whose stored bytes are the same.
+
+    exact:    copies beyond the first of each group
+    groups:   groups of equal items
+    examples: ids of the first groups
+    mixed:    groups whose items bear different labels
+    leaked:   items to test on (another source, or other splits than train) that are trained on too; None: no such items
+    complete: whether all were compared before the time was over
+    """
+
+    exact: int
+    groups: int
+    examples: list[list[str]]
+    mixed: int
+    leaked: int | None
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What trains. items_per_second: of the plan, at its full size; None where there is none."""
+
+    cores: int
+    device: str
+    items_per_second: float | None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found; `plain` is what `doctor --json` prints.
+
+    items:       all that are listed, unreadable ones too
+    reasons:     id -> why it cannot be read
+    inspections: role -> what its items are like
+    labels:      class -> items; splits likewise; groups: how many; columns: all that the source's table knows
+    plan:        None where there can be none, `problem` says why
+    """
+
+    source: str
+    modality: str
+    items: int
+    formats: dict[str, int]
+    unreadable: int
+    reasons: dict[str, str]
+    inspections: dict[str, Inspection]
+    duplicates: Duplicates
+    labels: dict[str, int] | None
+    splits: dict[str, int] | None
+    groups: int | None
+    columns: list[str]
+    notes: list[str]
+    machine: Machine
+    plan: Forecast | None
+    problem: str | None
+    next: list[str]
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Plain values; reasons are told once, by id."""
+        tree = asdict(self)
+        for inspection in tree["inspections"].values():
+            del inspection["reasons"]
+        return tree
+
+
+def doctor(
+    data: Any,
+    recipe: str | Path | Plan | None = None,
+    overrides: Sequence[tuple[str, Any]] = (),
+    *,
+    test: Any = None,
+    columns: Columns | None = None,
+    exclude: Sequence[str] = (),
+    device: str = "auto",
+) -> Diagnosis:
+    """Look at a source and plan its training; changes nothing, and takes seconds, on large sets up to a minute.
+
+    recipe, overrides, columns, exclude: as for `train`
+    test:   another source, whose items should not be among these
+
+    Raises:
+        WrongCall: the source, the recipe or a value cannot be right.
+    """
+    source = read(data, columns=columns, exclude=exclude)
+    plan = plan_of(recipe, overrides, device)
+    engine = Engine.start(plan.device if device == "auto" else device, plan.precision)
+    known, problem = None, None
+    try:
+        plan = plan.fitted(source, engine)
+        known = forecast(plan, source, engine)
+    except Failed as error:
+        problem = str(error)
+    seen = {role: _seen(source, role, plan.data.modality.get(role)) for role in source.roles}
+    bad = {row: why for inspection in seen.values() for row, why in inspection.reasons.items()}
+    reasons = {source.ids[row]: why for row, why in sorted(bad.items())} | dict(source.unlisted)
+    name = str(recipe) if isinstance(recipe, str | Path) else None
+    return Diagnosis(
+        source=source.name,
+        modality=" + ".join(kind.lower() for kind in source.roles.values()),
+        items=len(source) + len(source.unlisted),
+        formats=formats(source),
+        unreadable=len(reasons),
+        reasons=reasons,
+        inspections=seen,
+        duplicates=_duplicates(source, None if test is None else read(test, columns=columns, exclude=exclude), bad),
+        labels=_counts(source.labels),
+        splits=_counts(_column(source, "split")),
+        groups=len(_counts(_column(source, "group")) or {}) or None,
+        columns=source.table.column_names,
+        notes=list(source.notes),
+        machine=Machine(os.cpu_count() or 1, _name(engine.device), known.items_per_second if known else None),
+        plan=known,
+        problem=problem,
+        next=[command(source.name, name, dict(overrides), known.budget)] if known else [],
+    )
+
+
+def _seen(source: Source, role: str, fitted: Modality | None) -> Inspection:
+    modality = Modality.kind(source.roles[role])() if fitted is None else fitted
+    return inspected(source, role, modality, READING, min(os.cpu_count() or 1, MOST_WORKERS))
+
+
+def _duplicates(source: Source, test: Source | None, bad: Mapping[int, str]) -> Duplicates:
+    groups, complete = copies([source] if test is None else [source, test], bad, COMPARING)
+    own = [[row for number, row in group if not number] for group in groups]
+    several = [rows for rows in own if len(rows) > 1]
+    return Duplicates(
+        exact=sum(len(rows) - 1 for rows in several),
+        groups=len(several),
+        examples=[[source.ids[row] for row in rows] for rows in several[:EXAMPLES]],
+        mixed=sum(_mixed(source.labels, rows) for rows in several),
+        leaked=_leaked(source, test, groups),
+        complete=complete,
+    )
+
+
+def _mixed(labels: Labels | None, rows: Sequence[int]) -> bool:
+    return labels is not None and len({int(labels.codes[row]) for row in rows} - {-1}) > 1
+
+
+def _leaked(source: Source, test: Source | None, groups: Sequence[Sequence[Item]]) -> int | None:
+    splits = _column(source, "split")
+    if test is None and splits is None:
+        return None
+
+    def trained(item: Item) -> bool:
+        number, row = item
+        return not number and (splits is None or splits.names[splits.codes[row]] == TRAIN)
+
+    sides = [Counter(map(trained, group)) for group in groups]
+    return sum(side[False] for side in sides if side[True])
+
+
+def _column(source: Source, name: str) -> Labels | None:
+    return source.column(name) if name in source.table.column_names else None
+
+
+def _counts(labels: Labels | None) -> dict[str, int] | None:
+    """Name -> items."""
+    if labels is None:
+        return None
+    many = np.bincount(labels.codes[labels.codes >= 0], minlength=len(labels.names))
+    return dict(zip(labels.names, many.tolist(), strict=True))
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

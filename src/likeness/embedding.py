@@ -1,0 +1,109 @@
+"""Embedding a whole source into a file, shard by shard, so that what was done is not done again after an interruption."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from .errors import Failed, WrongCall
+from .folder import write_json
+from .loaded import LoadedEncoder, Progress
+from .sources.base import Quarantine, Source
+from .space import Space
+from .space_write import format_of, writing
+
+SHARD = 8192  # items a shard: what an interruption may cost
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What `embed --json` prints."""
+
+    out: str
+    rows: int
+    dim: int
+    fingerprint: str
+    quarantined: int
+
+
+def embed_to(
+    out: Path,
+    encoder: LoadedEncoder,
+    source: Source,
+    *,
+    dtype: str = "float32",
+    workers: int = 2,
+    quarantine: Quarantine | None = None,
+    progress: Progress | None = None,
+) -> Embedded:
+    """Embed every item of a source into a .parquet, .npy or .csv file; a second call goes on where the first stopped.
+
+    Raises:
+        WrongCall: the file exists, its folder does not, or its format is unknown.
+        Failed: the disk is full.
+    """
+    format_of(out)
+    if out.exists():
+        raise WrongCall(f"{out} exists already: delete it, or name another --out")
+    bad = Quarantine() if quarantine is None else quarantine
+    shards = Shards(out.with_name(f".{out.name}.parts"), encoder, source)
+    rows = 0
+    for start in range(0, len(source), SHARD):
+        shards.make(start, workers, bad, progress)
+    for id, reason in source.unlisted.items():
+        bad.add(id, reason)
+    with writing(out, encoder.fingerprint, dtype) as writer:
+        for start in range(0, max(len(source), 1), SHARD):
+            part = shards.read(start)
+            rows += len(part)
+            writer.append(part.ids, {"": part.vectors}, part.table)
+    shutil.rmtree(shards.folder, ignore_errors=True)
+    return Embedded(str(out), rows, encoder.dim, encoder.fingerprint, len(bad))
+
+
+class Shards:
+    """Embedded pieces of a source in a folder beside the file that they will make."""
+
+    def __init__(self, folder: Path, encoder: LoadedEncoder, source: Source) -> None:
+        self.folder, self.encoder, self.source = folder, encoder, source
+        listing = sha256("\0".join(source.ids).encode()).hexdigest()
+        about = {"fingerprint": encoder.fingerprint, "listing": listing, "rows": SHARD}
+        known = folder / "about.json"
+        if folder.exists() and (not known.exists() or json.loads(known.read_text()) != about):
+            shutil.rmtree(folder)  # of another encoder or source
+        try:
+            folder.mkdir(parents=False, exist_ok=True)
+        except OSError as error:
+            raise Failed(f"{folder.parent} cannot be written to: {error.strerror}") from error
+        write_json(known, about)
+
+    def make(self, start: int, workers: int, bad: Quarantine, progress: Progress | None) -> None:
+        """Embed one piece, unless that was done before."""
+        path, said = self._paths(start)
+        if path.exists() and said.exists():
+            for id, reason in json.loads(said.read_text()).items():
+                bad.add(id, reason)
+            return
+        piece = self.source.only(np.arange(start, min(start + SHARD, len(self.source))))
+        own = Quarantine()
+
+        def done(many: int, _: int) -> None:
+            if progress is not None:
+                progress(start + many, len(self.source))
+
+        space = self.encoder.embed(piece, workers=workers, quarantine=own, progress=done)
+        space.save(path)
+        write_json(said, own.reasons)
+        for id, reason in own.reasons.items():
+            bad.add(id, reason)
+
+    def read(self, start: int) -> Space:
+        return Space.load(self._paths(start)[0])
+
+    def _paths(self, start: int) -> tuple[Path, Path]:
+        return self.folder / f"{start:012d}.parquet", self.folder / f"{start:012d}.json"

@@ -1,0 +1,80 @@
+"""Any network of timm by name, with the stem that small pictures need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from typing import Any, ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import nn
+
+from ..errors import WrongCall, meant
+from .base import Encoder
+
+SMALL = 64  # pixels a side up to which CIFAR papers use a 3x3 stem without max-pool
+TOKENS = 8  # patches a side of a small picture for transformers, as vision transformers on CIFAR have
+
+
+class Timm(Encoder):
+    """A network of timm without its classifier, from random weights: (N, C, H, W) to (N, dim)."""
+
+    prefix: ClassVar[str] = "timm"
+
+    name: str
+    """timm's name, such as resnet18 or vit_small_patch16_224."""
+    channels: PositiveInt | None = None
+    """Colour channels; null: as the data have."""
+    size: PositiveInt | None = None
+    """Side in pixels; null: as the views have. At 64 or less the stem is made for small pictures."""
+
+    @property
+    def dim(self) -> int:
+        return _dim(self)
+
+    def build(self) -> nn.Module:
+        import timm
+
+        if not timm.is_model(self.name):
+            raise WrongCall(f"timm has no model {self.name!r}{meant(self.name, timm.list_models())}")
+        return _small_stem(timm.create_model(self.name, **self._arguments()), self.size)
+
+    def _arguments(self) -> dict[str, Any]:
+        """What `timm.create_model` takes to build the same network."""
+        from timm.models import get_pretrained_cfg
+
+        made: dict[str, Any] = {"num_classes": 0, "in_chans": self.channels or 3}
+        defaults = get_pretrained_cfg(self.name)
+        if self.size is not None and defaults is not None and defaults.fixed_input_size:
+            made["img_size"] = self.size
+            if self.size <= SMALL:
+                made["patch_size"] = max(self.size // TOKENS, 1)
+        return made
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        return {"timm": version("timm")}
+
+
+@cache
+def _dim(recipe: Timm) -> int:
+    with torch.device("meta"):
+        return int(recipe.build().num_features)
+
+
+def _small_stem(net: nn.Module, size: int | None) -> nn.Module:
+    """ResNets keep the resolution of small pictures: 3x3 stem of stride 1, no max-pool (SimCLR, appendix B.9)."""
+    from timm.models.resnet import ResNet
+
+    if size is None or size > SMALL or not isinstance(net, ResNet):
+        return net
+    old = next(module for module in net.conv1.modules() if isinstance(module, nn.Conv2d))
+    new = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=old.bias is not None)
+    if isinstance(net.conv1, nn.Conv2d):
+        net.conv1 = new
+    else:
+        net.conv1[0] = new
+    net.maxpool = nn.Identity()
+    return net

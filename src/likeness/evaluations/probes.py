@@ -1,0 +1,138 @@
+"""Probes: how well do classes come apart by a linear map of the features, with all labels and with few?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+
+from ..errors import counted
+from ..space import Space
+from .base import Evaluation, Missing, Result, Row, Task, groups, held_out
+from .intervals import score
+from .logistic import Fit, fit
+
+EXACT = 1 << 26  # numbers up to which features are float64 (512 MB)
+BLOCK = 1 << 24  # numbers of one stack of few-label problems, or of one block of test features
+ROUGH = 1e-3  # how close to its optimum a fit must be to choose a penalty by
+
+
+class LinearProbe(Evaluation):
+    """Accuracy of multinomial logistic regression on features standardised by the training items.
+
+    The penalty is the one that is best on a fifth of the training items, whole groups where these have a `group`;
+    the fit of all training items with it, run to its optimum, is what is scored.
+    """
+
+    penalties: Sequence[PositiveFloat] = tuple(10.0**n for n in range(1, -6, -1))
+    """Tried from the strongest on, until two in a row are no better; scikit-learn's C is 1 / (penalty N)."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        return [Row("linear", "linear probe")]
+
+    def scores(self, gallery: Space, test: Space) -> dict[str, Result]:
+        task = Task.of(gallery, test)
+        kept = Standard.of(task.gallery, exact=task.gallery.vectors.size <= EXACT)
+        present, known = np.unique(task.known, return_inverse=True)
+        x, y = kept(task.gallery.vectors)[None], torch.from_numpy(known)[None]
+        penalty, start = self._chosen(x, y, len(present), groups(task.gallery))
+        best = fit(x, y, len(present), penalty, start)
+        right = present[predicted(kept, best, task.test)[0]] == task.asked
+        said = "" if best.reached else "the linear probe stopped short of its optimum"
+        return {"linear": score(right.astype(float), self.seed, note="; ".join(filter(None, (task.note, said))))}
+
+    def _chosen(self, x: Tensor, y: Tensor, classes: int, group: NDArray[np.int64] | None) -> tuple[float, Fit | None]:
+        """The penalty that is best on held-out training items, and a fit to start from."""
+        held = torch.from_numpy(held_out(np.random.default_rng(self.seed), y[0].numpy(), group))
+        if not held.any() or held.all():
+            return self.penalties[len(self.penalties) // 2], None
+        inside, outside = (x[:, ~held], y[:, ~held]), (x[:, held], y[:, held])
+        best: tuple[float, float, Fit | None] = (-1.0, self.penalties[0], None)
+        now, worse = None, 0
+        for penalty in self.penalties:
+            now = fit(*inside, classes, penalty, now, ROUGH)
+            accuracy = float((now(outside[0]).argmax(-1) == outside[1]).double().mean())
+            worse = 0 if accuracy > best[0] else worse + 1
+            best = best if worse else (accuracy, penalty, now)
+            if worse == 2:
+                break
+        return best[1:]
+
+
+class FewLabels(Evaluation):
+    """Accuracy with a few labelled training items of each class, as a mean over many random choices of them.
+
+    Logistic regression on features standardised by all training items, whose labels are not looked at, and divided
+    by sqrt(D); C is fixed, since so few labels leave none to choose it by.
+    """
+
+    labels: Sequence[PositiveInt] = (1, 5, 10)
+    """Labelled items a class."""
+    draws: PositiveInt = 50
+    """Choices of them that are averaged."""
+    c: PositiveFloat = 1.0
+    """scikit-learn's C: the weight of the data against the penalty (Tian et al. 2020, arXiv:2003.11539, use 1 too)."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        return [Row(f"few_shot_{n}", f"{n} label{'s' * (n > 1)} a class") for n in self.labels]
+
+    def scores(self, gallery: Space, test: Space) -> dict[str, Result]:
+        task = Task.of(gallery, test)
+        kept = Standard.of(task.gallery, exact=True)
+        return {row.name: self._score(task, kept, n) for row, n in zip(self.rows, self.labels, strict=True)}
+
+    def _score(self, task: Task, kept: Standard, n: int) -> Result:
+        present, y, sizes = np.unique(task.known, return_inverse=True, return_counts=True)
+        if sizes.min() < n:
+            short = task.names[present[sizes.argmin()]]
+            return Missing(f"class {short!r} has {counted(int(sizes.min()), 'training item')}, fewer than {n}")
+        if len(present) < 2:
+            return Missing("all training items are of one class")
+        rows = drawn(y, n, self.draws, self.seed)
+        classes = torch.arange(len(present)).repeat_interleave(n)
+        step = max(BLOCK // (rows.shape[1] * kept.dim), 1)
+        accuracies = []
+        for some in np.split(rows, range(step, len(rows), step)):
+            x = kept(task.gallery.vectors[some]) * kept.dim**-0.5
+            best = fit(x, classes.expand(len(x), -1), len(present), 1 / (self.c * len(classes)), None, ROUGH)
+            scaled = Fit(best.weight * kept.dim**-0.5, best.bias, best.reached)
+            accuracies.append((present[predicted(kept, scaled, task.test)] == task.asked).mean(axis=1))
+        return score(np.concatenate(accuracies), self.seed, n=self.draws, note=task.note)
+
+
+def drawn(classes: NDArray[np.int64], n: int, draws: int, seed: int) -> NDArray[np.int64]:
+    """(draws, C n) rows: n of each class, class after class."""
+    rng = np.random.default_rng([seed, n])
+    members = [np.flatnonzero(classes == one) for one in range(classes.max() + 1)]
+    return np.stack([np.concatenate([rng.choice(each, n, replace=False) for each in members]) for _ in range(draws)])
+
+
+class Standard:
+    """Features (..., D) shifted and scaled to mean 0 and deviation 1 over the training items; constant ones to 0."""
+
+    def __init__(self, mean: NDArray[np.float64], deviation: NDArray[np.float64], dtype: torch.dtype) -> None:
+        self.mean, self.dtype, self.dim = mean, dtype, len(mean)
+        self.scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+
+    @classmethod
+    def of(cls, space: Space, exact: bool) -> Standard:
+        mean, deviation = space.vectors.mean(axis=0, dtype=float), space.vectors.std(axis=0, dtype=float)
+        deviation[deviation <= np.finfo(np.float32).eps * np.abs(mean)] = 0  # rounding, nothing else
+        return cls(mean, deviation, torch.float64 if exact else torch.float32)
+
+    def __call__(self, vectors: NDArray[np.float32]) -> Tensor:
+        shift, scale = torch.from_numpy(self.mean).to(self.dtype), torch.from_numpy(self.scale).to(self.dtype)
+        return torch.tensor(vectors, dtype=self.dtype).sub_(shift).mul_(scale)
+
+
+def predicted(kept: Standard, best: Fit, test: Space) -> NDArray[np.int64]:
+    """(S, M) most likely classes of the test items by each of S fits."""
+    step = max(BLOCK // max(test.dim, len(best.weight) * best.weight.shape[-1]), 1)
+    blocks = (test.vectors[first : first + step] for first in range(0, len(test), step))
+    return np.concatenate([best(kept(block)).argmax(-1).numpy() for block in blocks], axis=1)

@@ -1,0 +1,109 @@
+"""What the scores say in one sentence, and the table below it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .base import Result, Row, Score
+
+CALLED = {"raw": "raw pixels", "untrained": "the untrained encoder"}
+FAR = 0.15  # of all test items: from there on 'far better'
+
+Results = Mapping[str, Mapping[str, Result]]  # space -> score -> result
+
+
+def verdict(results: Results, classes: int, called: Mapping[str, str] = CALLED) -> str:
+    """Whether the encoder's neighbours know the classes better than each baseline's: only where intervals are apart."""
+    scored = {name: result for name, each in results.items() if (result := each.get("knn")) and result.plain}
+    ours = _score(scored.pop("encoder", None))
+    if ours is None:
+        return _without_classes(results, called)
+    others = {called.get(name, name): score for name, each in scored.items() if (score := _score(each))}
+    rivals = {name: score for name, score in others.items() if name != "chance" or not _above(ours, score)}
+    said = _compared(ours, rivals or others)
+    values = "".join(f", {name} {_percent(score.value)}" for name, score in others.items())
+    found = f"{_percent(ours.value)} of test items find their class by their neighbours"
+    return f"The encoder knows your {classes:,} classes {said}: {found}{values}."
+
+
+def _score(result: Result | None) -> Score | None:
+    return result if isinstance(result, Score) else None
+
+
+def _above(a: Score, b: Score) -> bool:
+    """Whether a is higher, and their intervals apart."""
+    return (a.value if a.low is None else a.low) > (b.value if b.high is None else b.high)
+
+
+def _compared(ours: Score, others: Mapping[str, Score]) -> str:
+    """'far better than A and B, but no better than C (intervals overlap)'."""
+    below = [name for name, score in others.items() if _above(ours, score)]
+    above = [name for name, score in others.items() if _above(score, ours)]
+    level = [name for name in others if name not in below + above]
+    far = "far " * (bool(below) and min(ours.value - others[name].value for name in below) >= FAR)
+    kinds = ((f"{far}better", below, ""), ("no better", level, " (intervals overlap)"), ("worse", above, ""))
+    parts = [f"{how} than {_and(names)}{why}" for how, names, why in kinds if names]
+    return ", but ".join(filter(None, (parts[0], " and ".join(parts[1:]))))
+
+
+def _without_classes(results: Results, called: Mapping[str, str]) -> str:
+    why = results["encoder"]["knn"].note if "knn" in results["encoder"] else "kNN was not asked for"
+    scores = {name: score for name, each in results.items() if (score := _score(each.get("silhouette")))}
+    if "encoder" not in scores:
+        return f"How well the encoder knows classes cannot be said: {why}."
+    rest = "".join(
+        f", {called.get(name, name)} {_plain(score.value)}" for name, score in scores.items() if name != "encoder"
+    )
+    return (
+        f"How well the encoder knows classes cannot be said: {why}. Its clusters have a silhouette of "
+        f"{_plain(scores['encoder'].value)} (1: compact and apart, 0: none){rest}."
+    )
+
+
+def table(
+    scores: Mapping[str, Mapping[str, Mapping[str, Any] | None]],
+    rows: Sequence[Row],
+    called: Mapping[str, str] = CALLED,
+) -> list[list[str]]:
+    """The `scores` of a report as text, the first line the names of columns; what nothing is known of is left out.
+
+    rows: how scores are shown; one that is not among them stands under its own name, as a percentage
+    """
+    titles = {row.name: row for row in rows}
+    columns = list(dict.fromkeys(name for line in scores.values() for name, score in line.items() if score))
+    names = ["untrained" if name == "untrained" else called.get(name, name) for name in columns]
+    shown = {name: titles.get(name, Row(name, name)) for name, line in scores.items() if any(line.values())}
+    return [
+        ["", *names],
+        *(
+            [row.title, *(cell(scores[name].get(at), row, at == "encoder") for at in columns)]
+            for name, row in shown.items()
+        ),
+    ]
+
+
+def cell(score: Mapping[str, Any] | None, row: Row, whole: bool) -> str:
+    """'74.0 [71.2, 76.8]', '61.3 ± 2.9' for a mean of draws; without its interval unless `whole`; '-' for none."""
+    if score is None:
+        return "-"
+    said = (lambda x: f"{100 * x:.1f}") if row.percent else _plain
+    value, low, high = said(score["value"]), score.get("low"), score.get("high")
+    if not whole or low is None or high is None:
+        return value
+    if score.get("n", 1) > 1:
+        return f"{value} ± {said((high - low) / 2)}"
+    return f"{value} [{said(low)}, {said(high)}]"
+
+
+def _percent(x: float) -> str:
+    return f"{100 * x:.1f} %"
+
+
+def _plain(x: float) -> str:
+    """'.48', '-.05', '1.89'."""
+    return f"{x:.2f}".replace("0.", ".", 1) if abs(x) < 1 else f"{x:.2f}"
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -1,0 +1,173 @@
+"""The run folder: its files, and the encoder in it, written and loaded without running or unpickling anything."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .encoders import Encoder, Kept
+from .errors import Failed, WrongCall, meant
+from .modalities import Modality
+from .recipe import Tree
+from .train.checkpoint import replacing
+
+WEIGHTS, ABOUT = "encoder.safetensors", "encoder.json"
+RECIPE, SPACE, METRICS = "recipe.yaml", "space.parquet", "metrics.jsonl"
+HOLDOUT, SCORES, QUARANTINE, CARD = "holdout.json", "scores.json", "quarantine.jsonl", "README.md"
+CHECKPOINT, UNTRAINED = "checkpoint", "untrained.safetensors"
+CALL, FINISHED = "checkpoint/call.json", "finished.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is known of one role's encoder, apart from its weights."""
+
+    encoder: Tree
+    preprocessing: Tree
+    dim: int
+
+
+def write_json(path: Path, value: Any) -> None:
+    """The value as indented JSON, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_encoder(run: Path, kept: Mapping[str, Kept], modality: Mapping[str, Modality]) -> str:
+    """The weights of every role and what builds them; gives the fingerprint."""
+    weights = joined(kept)
+    parts = {
+        role: {"encoder": one.recipe.tree(), "preprocessing": modality[role].tree(), "dim": one.recipe.dim}
+        for role, one in kept.items()
+    }
+    name = fingerprint(weights, parts)
+    packages = {"likeness", "torch", *(package for one in kept.values() for package in one.recipe.needs)}
+    write_weights(run / WEIGHTS, weights)
+    about = {"fingerprint": name, "roles": parts, "versions": {package: version(package) for package in sorted(packages)}}
+    write_json(run / ABOUT, about)
+    return name
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Tensors by name, in safetensors."""
+    from safetensors.torch import save_file
+
+    with replacing(path) as part:
+        save_file(dict(weights), part)
+
+
+def joined(kept: Mapping[str, Kept]) -> dict[str, Tensor]:
+    """All weights by name: the encoder's own names where there is one role, else after the role's name."""
+    states = {role: one.module.state_dict() for role, one in kept.items()}
+    named = {f"{role}.{name}": value for role, state in states.items() for name, value in state.items()}
+    chosen = named if len(states) > 1 else next(iter(states.values()))
+    return {name: value.detach().cpu().clone().contiguous() for name, value in chosen.items()}
+
+
+def fingerprint(weights: Mapping[str, Tensor], parts: Mapping[str, Any]) -> str:
+    """Hash of weights, recipe and preprocessing: spaces of equal fingerprint may be compared."""
+    total = sha256(json.dumps(parts, sort_keys=True).encode())
+    for name in sorted(weights):
+        value = weights[name]
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        total.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()[:16]
+
+
+def read_about(run: Path) -> dict[str, Any]:
+    """encoder.json of a run.
+
+    Raises:
+        WrongCall: there is no such run, or it has no encoder yet.
+    """
+    if not run.is_dir():
+        near = [str(other) for other in run.parent.glob("*") if other.is_dir()] if run.parent.is_dir() else []
+        raise WrongCall(f"run {run} does not exist{meant(str(run), near)}")
+    path = run / ABOUT
+    if not path.exists():
+        if (run / CHECKPOINT).exists():
+            raise WrongCall(f"{run} is not trained to the end; go on with `likeness train ... --out {run} --resume`")
+        raise WrongCall(f"{run} is no run: it has no {ABOUT}")
+    try:
+        about: dict[str, Any] = json.loads(path.read_text())
+        return about if about["roles"] else {}
+    except (ValueError, KeyError) as error:
+        raise Failed(f"{path} is damaged: {error}") from error
+
+
+def build(run: Path, allow: Iterable[str], given: nn.Module | None, weights: str = WEIGHTS) -> dict[str, Kept]:
+    """The encoders of a run by role, with the weights of that file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    about = read_about(run)
+    _compare_versions(run, about.get("versions", {}))
+    try:
+        tensors = load_file(run / weights)
+    except (SafetensorError, OSError) as error:
+        raise Failed(f"{run / weights} cannot be read: {error}") from error
+    if weights == WEIGHTS and fingerprint(tensors, about["roles"]) != about["fingerprint"]:
+        raise Failed(f"{run / weights} is not what {ABOUT} describes: one of the two was changed")
+    several = len(about["roles"]) > 1
+    kept = {}
+    for role, part in about["roles"].items():
+        recipe = trusted(part["encoder"], allow) if given is None else Encoder.of(part["encoder"])
+        module = given if given is not None else recipe.build()
+        own = {n.removeprefix(f"{role}."): v for n, v in tensors.items() if not several or n.startswith(f"{role}.")}
+        _fill(module, own, run)
+        kept[role] = Kept(recipe, module)
+    return kept
+
+
+def _fill(module: nn.Module, weights: dict[str, Tensor], run: Path) -> None:
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise WrongCall(f"the weights of {run} do not fit {type(module).__name__}: {_first(error)}") from None
+
+
+def _first(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 else lines[0]
+
+
+def trusted(tree: Tree, allow: Iterable[str]) -> Encoder:
+    """The encoder that a tree describes, once all code it names is this package's or allowed.
+
+    Raises:
+        WrongCall: it names a module that is not.
+    """
+    allowed = tuple(allow)
+    for name in _outside(tree):
+        package = name.partition(":")[0].partition(".")[0]
+        if package not in allowed and name.partition(":")[0] not in allowed:
+            raise WrongCall(
+                f"this encoder is code from outside, {name}: allow it with --allow {package} "
+                f"(in Python load(run, allow=[{package!r}]))"
+            )
+    return Encoder.of(tree)
+
+
+def _outside(tree: Any) -> list[str]:
+    """Names of all code from outside this package that building the tree would import."""
+    if isinstance(tree, dict):
+        here = [tree["kind"]] if ":" in str(tree.get("kind", "")) else []
+        here += [tree["name"]] if tree.get("kind") == "Own" else []
+        return here + [name for value in tree.values() for name in _outside(value)]
+    return [name for value in tree for name in _outside(value)] if isinstance(tree, list) else []
+
+
+def _compare_versions(run: Path, versions: Mapping[str, str]) -> None:
+    for package, then in versions.items():
+        now = version(package)
+        if now.split(".")[0] != then.split(".")[0]:
+            warnings.warn(f"{run} was made with {package} {then}, this is {now}: vectors may differ", stacklevel=4)

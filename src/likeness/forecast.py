@@ -1,0 +1,100 @@
+"""What a plan comes to on this machine, measured by a few real steps."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from .encoders import Kept
+from .engine import Engine
+from .modalities import Augmentation
+from .plans import BUDGET, Once, Watch
+from .recipe import Recipe
+from .sources.base import Source
+from .sources.holdout import hold_out
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A plan in plain values, and how fast it goes.
+
+    method, encoder: by name
+    parameters:      weights of the encoders that are kept
+    facts:           what encoders are shown: size, channels
+    views:           operations that views are made by, in order
+    training, held:  items trained on, and kept out to score on
+    budget:          what was asked for; None where steps or epochs were
+    """
+
+    method: str
+    encoder: str
+    parameters: int
+    facts: dict[str, Any]
+    views: list[str]
+    batch: int
+    optimizer: str
+    precision: str
+    training: int
+    held: int
+    budget: str | None
+    steps: int
+    epochs: float
+    items_per_second: float
+
+
+def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
+    """Trains a fitted plan for a few steps, to see how fast they are, and forgets them.
+
+    Raises:
+        WrongCall: a value cannot be right for this source.
+        Failed: the source cannot be trained on.
+    """
+    kept, held = hold_out(source, plan.data.holdout, plan.seed)
+    timed = plan.model_copy(update={"budget": plan.budget or BUDGET, "steps": None, "epochs": None})
+    with closing(timed.run(source.only(kept), engine, Watch())) as training:
+        step = next(training)  # before the first step the plan has timed some, at the smallest and the largest size
+    per_epoch = step.number / step.epoch
+    steps = plan.steps or (round(plan.epochs * per_epoch) if plan.epochs else step.steps)
+    encoders, batch = step.kept(), plan.data.batch or len(kept)
+    return Forecast(
+        method=called(plan.method),
+        encoder=" + ".join(called(each.recipe) for each in encoders.values()),
+        parameters=sum(_weights(each) for each in encoders.values()),
+        facts={name: fact for modality in plan.data.modality.values() for name, fact in modality.facts.items()},
+        views=operations(plan.data.views),
+        batch=batch,
+        optimizer=called(plan.optimizer),
+        precision=str(engine.precision).removeprefix("torch."),
+        training=len(kept),
+        held=len(held),
+        budget=plan.budget,
+        steps=steps,
+        epochs=round(steps / per_epoch, 2),
+        items_per_second=round(batch / step.state()["pace"]["large"], 1),
+    )
+
+
+def called(recipe: Recipe) -> str:
+    """As it is named on the command line: 'timm:resnet18', 'SimCLR'."""
+    if not recipe.prefix:
+        return recipe.label()
+    return f"{recipe.prefix}:{getattr(recipe, next(iter(type(recipe).model_fields)))}"
+
+
+def operations(views: Mapping[str, Augmentation]) -> list[str]:
+    """What is done to make a view, each operation once: 'crop', 'flip', 'colour'."""
+    on = [name for each in views.values() for name in each.operations if getattr(each, name)]
+    return list(dict.fromkeys(name.replace("_", " ") for name in on))
+
+
+def command(source: str, recipe: str | None, overrides: Mapping[str, Any], budget: str | None) -> str:
+    """The shell's line that trains this plan."""
+    words = [source, *([recipe] if recipe else []), *(f"{name}={value}" for name, value in overrides.items())]
+    return shlex.join(["likeness", "train", *words, *(["--budget", budget] if budget else [])])
+
+
+def _weights(kept: Kept) -> int:
+    return sum(weight.numel() for weight in kept.module.parameters())

@@ -1,0 +1,62 @@
+"""Whether a plain value fits a field, told from its JSON schema: enough for a quick and clear answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+TYPES = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text"}
+
+
+def unfit(value: Any, schema: Mapping[str, Any]) -> str | None:
+    """Why the value does not fit, in words; None where it does."""
+    if "anyOf" in schema:
+        reasons = [unfit(value, option) for option in schema["anyOf"]]
+        said = dict.fromkeys(reason for reason in reasons if reason != "expected null")
+        return None if None in reasons else " or ".join(str(reason) for reason in said)
+    if "enum" in schema or "const" in schema:
+        names = schema.get("enum", [schema.get("const")])
+        return None if value in names else f"expected {' or '.join(map(str, names))}"
+    kind = schema.get("type")
+    if kind == "array":
+        return _unfit_list(value, schema)
+    if kind == "null":
+        return None if value is None else "expected null"
+    if kind in TYPES and not _is(value, kind):
+        return f"expected {TYPES[kind]}"
+    return _out_of_range(value, schema)
+
+
+def _is(value: Any, kind: str) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {
+        "integer": number and float(value).is_integer() if number else False,
+        "number": number,
+        "boolean": isinstance(value, bool),
+        "string": isinstance(value, str) or number,
+    }[kind]
+
+
+def _unfit_list(value: Any, schema: Mapping[str, Any]) -> str | None:
+    if not isinstance(value, list | tuple):
+        return "expected a list such as [1, 2]"
+    each = schema.get("prefixItems")
+    if each is not None and len(each) != len(value):
+        return f"expected {len(each)} values"
+    kinds = each or [schema.get("items", {})] * len(value)
+    reasons = [reason for one, kind in zip(value, kinds, strict=True) if (reason := unfit(one, kind)) is not None]
+    return reasons[0] if reasons else None
+
+
+def _out_of_range(value: Any, schema: Mapping[str, Any]) -> str | None:
+    if isinstance(value, float) and not isfinite(value):
+        return "expected a finite number"
+    bounds = (
+        ("minimum", "at least", lambda x, b: x >= b),
+        ("maximum", "at most", lambda x, b: x <= b),
+        ("exclusiveMinimum", "above", lambda x, b: x > b),
+        ("exclusiveMaximum", "below", lambda x, b: x < b),
+    )
+    broken = [f"{word} {schema[name]:g}" for name, word, holds in bounds if name in schema and not holds(value, schema[name])]
+    return f"expected {' and '.join(broken)}" if broken else None

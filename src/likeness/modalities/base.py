@@ -1,0 +1,145 @@
+"""What a modality is: how one kind of item is read, shown to an encoder, and seen from different sides."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+
+from ..recipe import Recipe
+from ..stacks import Stack
+
+
+class Unreadable(Exception):
+    """One item cannot be read; the message is the reason, in a few plain words. Everything else goes on."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the random parameters of a batch's views are a pure function of, with the view's number.
+
+    item: (N,) int64, the items' numbers in the source
+    """
+
+    seed: int
+    epoch: int
+    item: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Names:
+        return Names(self.seed, self.epoch, self.item[rows])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """N items decoded for V views each, before augmentation.
+
+    data: tensors on one device; what they are is the modality's own affair
+    cut:  whether geometry is done already and `data` holds V * N rows, all first views before all second ones
+    """
+
+    data: Tensor
+    cut: bool
+
+    def to(self, device: torch.device) -> Prepared:
+        return Prepared(self.data.to(device, non_blocking=True), self.cut)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What somebody who wants to know the data sees of one item.
+
+    extent: its size as stored, in the order people say it: width and height of an image
+    kind:   what it is like, in a word or two, to be counted: "colour", "grey, uint16"
+    odd:    what is wrong with it, in plain words: "almost black"
+    """
+
+    extent: tuple[int, ...]
+    kind: str
+    odd: tuple[str, ...] = ()
+
+
+class Modality(Recipe, ABC):
+    """How items of one kind are read and what an encoder of them is shown. Kept beside the encoder's weights.
+
+    Fields that are None are found from samples by `fitted`.
+    """
+
+    @classmethod
+    @abstractmethod
+    def claims(cls, raw: Any) -> bool:
+        """Whether a stored value (path, bytes, array, PIL image) looks like one of this kind; cheap, reads no data."""
+
+    @abstractmethod
+    def fitted(self, samples: Sequence[Any]) -> Self:
+        """With every None field found from some stored values (channels, depth, mean, ...). Unreadable ones are left out.
+
+        Raises:
+            Failed: none of the samples can be read.
+        """
+
+    @abstractmethod
+    def read(self, raw: Any) -> Any:
+        """One stored value decoded, once, to what `plain` and `Augmentation.prepare` take.
+
+        Raises:
+            Unreadable: with the reason.
+        """
+
+    @abstractmethod
+    def plain(self, items: Sequence[Any]) -> Stack:
+        """Items as read, as the encoder sees them when nothing is augmented: a stack of N rows."""
+
+    @abstractmethod
+    def pixels(self, items: Sequence[Any]) -> Tensor:
+        """(N, F) float32: the items themselves, flattened at a small common size: the `raw` baseline of every score."""
+
+    @abstractmethod
+    def looks(self, raw: Any) -> Looks:
+        """One stored value as people see it; also where nothing is fitted yet.
+
+        Raises:
+            Unreadable: with the reason.
+        """
+
+    @abstractmethod
+    def thumbnail(self, item: Any, side: int) -> Pillow.Image:
+        """An item as read, drawn for people: an RGB picture whose longer side has `side` pixels."""
+
+    @abstractmethod
+    def example(self) -> Stack:
+        """Two rows of the shape that `plain` gives; what is in them means nothing."""
+
+    @property
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What encoders of this modality are filled from: channels, size, vocabulary, ..."""
+
+
+class Augmentation(Recipe, ABC):
+    """How several views of an item are drawn. Random parameters depend on (seed, epoch, item, view) alone."""
+
+    operations: ClassVar[tuple[str, ...]] = ()
+    """Fields that each switch one operation on, in the order in which they are done; 0 and null are off."""
+
+    views: int = 2
+    """Views drawn of each item."""
+
+    @abstractmethod
+    def suited(self, modality: Modality) -> Self:
+        """With every None field (strengths that depend on size) chosen for what the modality found."""
+
+    @abstractmethod
+    def prepare(self, items: Sequence[Any], names: Names, modality: Any, size: int | None) -> Prepared:
+        """The part done where items are decoded, on the CPU in a worker: stack, or cut where sizes differ."""
+
+    @abstractmethod
+    def draw(self, prepared: Prepared, names: Names, modality: Any, size: int | None) -> Stack:
+        """The batched part, on the device: V * N rows, all first views before all second ones.
+
+        size: side or length of the views now, where training grows it; None is the modality's own
+        """

@@ -1,0 +1,83 @@
+"""TIFF files with more channels than a screen shows (satellites, microscopes), which neither Pillow nor OpenCV read."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import Unreadable
+
+WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, COUNTS = 256, 257, 258, 259, 273, 277, 279
+ROWS, PLANAR, PREDICTOR, TILED, FORMAT = 278, 284, 317, 322, 339
+DEFLATED = (8, 32946)
+KINDS = {1: "u", 2: "i", 3: "f"}  # TIFF's sample formats
+
+
+def many_channels(data: bytes, most: int) -> NDArray[Any]:
+    """(H, W, C) of the first page: strips, stored plainly or deflated, channels side by side or one after another.
+
+    Args:
+        most: pixels that a file may claim to have
+
+    Raises:
+        Unreadable: it is no TIFF of that kind, or stops early.
+    """
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    try:
+        tags = ImageFileDirectory_v2(data[:8])
+        stream = BytesIO(data)
+        stream.seek(tags.next)
+        tags.load(stream)
+        height, width, channels = tags[HEIGHT], tags[WIDTH], tags.get(SAMPLES, 1)
+        order, sort = ">" if data[:2] == b"MM" else "<", KINDS[_first(tags.get(FORMAT, 1))]
+        kind = np.dtype(f"{order}{sort}{_first(tags[BITS]) // 8}")
+        compression = tags.get(COMPRESSION, 1)
+        if width * height > most:
+            raise Unreadable(f"claims {width:,} x {height:,} pixels, more than an image may have")
+        if TILED in tags or tags.get(PREDICTOR, 1) != 1 or compression not in (1, *DEFLATED):
+            raise Unreadable(f"TIFF of {channels} channels is tiled or compressed: store it plainly, or as .npy")
+        expected = height * width * channels * kind.itemsize
+        pixels = np.frombuffer(_strips(data, tags[OFFSETS], tags[COUNTS], compression != 1, expected), kind)
+        if tags.get(PLANAR, 1) == 2:
+            return _usual(pixels.reshape(channels, height, width).transpose(1, 2, 0))
+        return _usual(pixels.reshape(height, width, channels))
+    except (
+        ArithmeticError,
+        LookupError,
+        OSError,
+        struct.error,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        zlib.error,
+    ) as error:
+        raise Unreadable(f"corrupt TIFF: {error}") from None
+
+
+def _strips(data: bytes, offsets: Sequence[int], counts: Sequence[int], deflated: bool, expected: int) -> bytes:
+    parts = []
+    for offset, count in zip(offsets, counts, strict=True):
+        part = data[offset : offset + count]
+        parts.append(zlib.decompressobj().decompress(part, expected) if deflated else part)
+    whole = b"".join(parts)
+    if len(whole) < expected:
+        raise Unreadable(f"truncated TIFF: {len(whole):,} of {expected:,} bytes of pixels")
+    return whole[:expected]
+
+
+def _first(value: Any) -> int:
+    return int(np.atleast_1d(value)[0])
+
+
+def _usual(pixels: NDArray[Any]) -> NDArray[Any]:
+    """In this machine's byte order; what is neither 8 nor 16 bits without sign becomes float32."""
+    kept = pixels.dtype.newbyteorder("=")
+    kept = kept if kept in (np.uint8, np.uint16) else np.dtype(np.float32)
+    return np.ascontiguousarray(pixels, kept)

@@ -1,0 +1,176 @@
+"""What all rivals of a query weigh together, over tables too large to hold.
+
+Tiles of the table are made, used and forgotten. Gradients are made beside the value, while a tile is there: a query's
+softmax needs its own row only, so strips of whole rows are enough, three matrix products in all. Where queries are the
+keys the table is symmetric: half of it, made once for row sums and once more for gradients, takes only two.
+Powers of two replace exponentials: they cost a third, and log2(e) goes into the product of vectors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..relations import Relation, spans, tiles
+
+LOG2_E, LOG_2 = math.log2(math.e), math.log(2)
+EXPONENT = 100.0  # 2^27 powers between 2^-100 and 2^100, their sums and the inverses of these are normal float32
+STRIP = 8  # tiles of cells in a strip of rows: 8 MB of float32 at 512 x 512, a quarter of a usual last-level cache
+
+Sums = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # total, rows that count, d total / d scale q, same for k
+
+
+def log_partitions(
+    q: Tensor, k: Tensor, scale: Tensor, asked: Tensor, rivals: Relation, tile: int, precision: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Sum of log sum_m w_nm exp(scale q_n k_m) over the rows (N,) `asked` that have a rival, and which these are.
+
+    q, k:      (N, D) and (M, D) unit vectors
+    precision: what products of vectors are made in; exponents and sums keep that of `q`
+    """
+    own = q is k and rivals.own and LOG2_E * float(scale.detach()) < EXPONENT
+    total, counted = LogPartitions.apply(q, k, scale, asked, None if own else rivals, tile, precision)
+    return total, counted
+
+
+class LogPartitions(torch.autograd.Function):
+    """See `log_partitions`. Without rivals told, each row's are all others."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        scale: Tensor,
+        asked: Tensor,
+        rivals: Relation | None,
+        tile: int,
+        precision: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:
+        to_q, to_k, to_scale, *_ = ctx.needs_input_grad
+        products = Products.of(q, k, scale, precision)
+        if rivals is None:
+            total, counted, each, other = triangle(products, asked, tile, to_q or to_scale)
+        else:
+            total, counted, each, other = strips(products, asked, rivals, tile, to_q or to_scale, to_k)
+        met = 2 if rivals is None else 1  # times that each cosine is met in `each`
+        slope = None if each is None else torch.dot(q.flatten(), each.flatten()) / met
+        ctx.mark_non_differentiable(counted)
+        ctx.save_for_backward(*(g if g is None else g.mul_(scale) for g in (each, other)), slope)
+        return total, counted
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return (*(None if g is None else grads[0] * g for g in ctx.saved_tensors), None, None, None, None)
+
+
+@dataclass(frozen=True)
+class Products:
+    """Products of vectors, in a precision of their own if need be. `factor` makes cosines exponents of two."""
+
+    q: Tensor
+    k: Tensor
+    factor: float
+    wide: torch.dtype
+
+    @classmethod
+    def of(cls, q: Tensor, k: Tensor, scale: Tensor, precision: torch.dtype) -> Products:
+        low = q.to(precision)
+        return cls(low, low if q is k else k.to(precision), LOG2_E * float(scale.detach()), q.dtype)
+
+    def zeros(self, *shape: int) -> Tensor:
+        return self.q.new_zeros(shape, dtype=self.wide)
+
+    def exponents(self, rows: slice, columns: slice, out: Tensor) -> Tensor:
+        """Fills `out` (rows, columns)."""
+        a, b = self.q[rows], self.k[columns].T
+        if self.q.dtype == self.wide:
+            return torch.addmm(out, a, b, beta=0, alpha=self.factor, out=out)
+        return out.copy_(torch.addmm(self.q.new_empty(()), a, b, beta=0, alpha=self.factor))
+
+    def add(self, total: Tensor, share: Tensor, vectors: Tensor) -> None:
+        """total += share @ vectors, `share` being in the precision of the vectors."""
+        if total.dtype == vectors.dtype:
+            total.addmm_(share, vectors)
+        else:
+            total += share @ vectors
+
+
+def triangle(products: Products, asked: Tensor, tile: int, graded: bool) -> Sums:
+    """Every row against all others, from the upper triangle of tiles: each serves its rows and its columns.
+
+    Without a maximum subtracted, so cosines must be bounded by what a float32 can exponentiate.
+    """
+    size, room, mass = len(asked), products.zeros(tile, tile), products.zeros(len(asked))
+    for rows, columns in _upper(size, tile):
+        power = _powers(products, rows, columns, room)
+        mass[rows] += power.sum(1)
+        if rows != columns:
+            mass[columns] += power.sum(0)
+    total = mass[asked].log().sum()
+    if not graded:
+        return total, asked, None, None
+    each, to_z, sums = torch.where(asked, 1 / mass, 0), products.zeros(*products.q.shape), torch.empty_like(room)
+    for rows, columns in _upper(size, tile):
+        power = _powers(products, rows, columns, room)
+        power *= torch.add(each[rows, None], each[columns], out=_part(sums, power.shape))
+        share = power.to(products.q.dtype)
+        products.add(to_z[rows], share, products.q[columns])
+        if rows != columns:
+            products.add(to_z[columns], share.T, products.q[rows])
+    return total, asked, to_z, None
+
+
+def _upper(size: int, tile: int) -> list[tuple[slice, slice]]:
+    return [(rows, columns) for rows, columns in tiles((size, size), tile) if rows.start <= columns.start]
+
+
+def _part(room: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The start of a buffer as a tile without gaps."""
+    return room.view(-1)[: math.prod(shape)].view(shape)
+
+
+def _powers(products: Products, rows: slice, columns: slice, room: Tensor) -> Tensor:
+    """A tile of exp(scale cos), 0 for each row by itself."""
+    tile = _part(room, (rows.stop - rows.start, columns.stop - columns.start))
+    power = products.exponents(rows, columns, tile).exp2_()
+    return power.fill_diagonal_(0) if rows == columns else power
+
+
+def strips(products: Products, asked: Tensor, rivals: Relation, tile: int, to_q: bool, to_k: bool) -> Sums:
+    """Any relation, by strips of whole rows, each row's maximum subtracted."""
+    high, wide = rivals.shape
+    step = max(min(tile, STRIP * tile * tile // wide), tile // STRIP, 1)
+    room, lines = products.zeros(step, wide), torch.empty_like(asked, dtype=products.wide)
+    each = products.zeros(*products.q.shape) if to_q else None
+    other = products.zeros(*products.k.shape) if to_k else None
+    for rows in spans(high, step):
+        strip = _exponents(products, rivals, rows, tile, room[: rows.stop - rows.start])
+        top = strip.amax(1, keepdim=True)
+        top.masked_fill_(top == -torch.inf, 0)  # rows with nobody to be compared with
+        mass = strip.sub_(top).exp2_().sum(1, keepdim=True)
+        lines[rows] = LOG_2 * (top + mass.log2())[:, 0]
+        if each is None and other is None:
+            continue
+        strip *= torch.where(asked[rows, None] & (mass > 0), 1 / mass, 0)
+        share = strip.to(products.q.dtype)
+        if each is not None:
+            products.add(each[rows], share, products.k)
+        if other is not None:
+            products.add(other, share.T, products.q[rows])
+    counted = asked & (lines > -torch.inf)
+    return lines[counted].sum(), counted, each, other
+
+
+def _exponents(products: Products, rivals: Relation, rows: slice, tile: int, strip: Tensor) -> Tensor:
+    """A strip of log2(weight exp(scale cos)), made tile by tile: most tiles need no weights."""
+    for columns in spans(rivals.shape[1], tile):
+        part = products.exponents(rows, columns, strip[:, columns])
+        weight = rivals.weights(rows, columns)
+        if weight is not None:
+            part += weight.to(part.dtype).log2_()
+    return strip

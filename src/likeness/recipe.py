@@ -1,0 +1,207 @@
+"""Recipes: values that say how to make things. Typed in Python, written in YAML, overridden in a shell."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from importlib import import_module
+from inspect import isabstract
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
+
+from .errors import WrongCall, meant
+
+Tree = dict[str, Any]  # a recipe as YAML has it: plain values, `kind` beside the fields
+
+
+class Recipe(BaseModel):
+    """An immutable, comparable description. A recipe holds no weights; what holds weights is no recipe.
+
+    A field may be typed by an abstract recipe, such as `Objective`. In YAML its value names the choice:
+    `{kind: InfoNCE, temperature: 0.1}`, or `kind: your_package.module:YourObjective` for one of your own;
+    a bare name such as `InfoNCE` is the choice with its defaults.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, polymorphic_serialization=True
+    )
+
+    prefix: ClassVar[str] = ""
+    """`prefix:REST` is this recipe with its first field set to REST, as in `timm:resnet18`."""
+
+    @classmethod
+    def names(cls) -> dict[str, type[Self]]:
+        """Every concrete recipe that may stand where this one is asked for, by name."""
+        own = {} if isabstract(cls) else {cls.label(): cls}
+        return own | {name: kind for child in cls.__subclasses__() for name, kind in child.names().items()}
+
+    @classmethod
+    def label(cls) -> str:
+        """Its name in YAML: the class's own, after its module where that is not one of this package's."""
+        ours = cls.__module__.partition(".")[0] == __package__
+        return cls.__name__ if ours else f"{cls.__module__}:{cls.__name__}"
+
+    @classmethod
+    def kind(cls, name: str) -> type[Self]:
+        """The recipe of that name; case is ignored. `module:Class` imports that module, as any import does.
+
+        Raises:
+            WrongCall: there is none; the message lists those there are.
+        """
+        known = cls.names()
+        if name in known:
+            return known[name]
+        if ":" in name:
+            return cls._imported(name)
+        folded = {label.lower(): kind for label, kind in known.items()}
+        if name.lower() not in folded:
+            what = cls.__name__.lower()
+            raise WrongCall(f"no {what} is called {name!r}{meant(name, known)} (there are {', '.join(sorted(known))})")
+        return folded[name.lower()]
+
+    @classmethod
+    def _imported(cls, name: str) -> type[Self]:
+        module, _, attribute = name.partition(":")
+        try:
+            with looking_in(Path()):
+                found = getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise WrongCall(f"{name} cannot be imported: {error}") from error
+        if not (isinstance(found, type) and issubclass(found, cls)):
+            raise WrongCall(f"{name} is no {cls.__name__}: it must be a class derived from likeness's {cls.__name__}")
+        return found
+
+    @classmethod
+    def short(cls, text: str) -> Tree:
+        """The tree that a bare word stands for: `InfoNCE`, `timm:resnet18`, `mylab:MyLoss`."""
+        start, _, rest = text.partition(":")
+        for name, kind in cls.names().items():
+            if rest and kind.prefix == start:
+                return {"kind": name, next(iter(kind.model_fields)): rest}
+        return {"kind": text}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _choose(cls, value: Any, make: Callable[[Any], Self]) -> Self:
+        if isinstance(value, str):
+            value = cls.short(value)
+        if isinstance(value, Mapping) and "kind" in value:
+            fields = {name: field for name, field in value.items() if name != "kind"}
+            kind = cls.kind(value["kind"])
+            return make(fields) if kind is cls else kind.model_validate(fields)
+        if isinstance(value, Mapping) and isabstract(cls):
+            raise WrongCall(f"say which {cls.__name__.lower()}: add `kind`, one of {', '.join(sorted(cls.names()))}")
+        return make(value)
+
+    @model_serializer(mode="wrap")
+    def _name(self, dump: Callable[[Self], Tree]) -> Tree:
+        return {"kind": self.label(), **dump(self)}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, schema_of: Any) -> Tree:
+        if isabstract(cls):  # a form asks for the kind first, then for that kind's own schema
+            return {"type": "object", "recipe": cls.__name__}
+        schema: Tree = schema_of.resolve_ref_schema(schema_of(core))
+        schema["recipe"] = cls.__name__
+        return schema
+
+    @classmethod
+    def of(cls, tree: Any) -> Self:
+        """The recipe that a tree describes.
+
+        Raises:
+            WrongCall: all that is wrong with it, on one line.
+        """
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            raise WrongCall("; ".join(_said(each) for each in error.errors())) from None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """From YAML.
+
+        Raises:
+            WrongCall: the file is missing, is no YAML, or describes nothing of this kind.
+        """
+        return cls.of(tree_of(path))
+
+    def tree(self) -> Tree:
+        """Every field, defaults too, as plain values."""
+        return self.model_dump(mode="json")
+
+    def write(self, path: Path) -> None:
+        """Every field, defaults too, so that the file alone repeats the run."""
+        path.write_text(yaml.safe_dump(self.tree(), sort_keys=False, allow_unicode=True))
+
+    def filled(self, facts: Mapping[str, Any]) -> Self:
+        """The recipe with fields that are None and whose names are among the facts set to them, at any depth.
+
+        Facts under a role's name hold for what a mapping keeps under that name: {"image": {"channels": 3}}.
+        """
+        changed = {name: _filled(getattr(self, name), name, facts) for name in type(self).model_fields}
+        return self.model_copy(update=changed)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal recipes, in any process and on any day; names runs and caches."""
+        return sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+@contextmanager
+def looking_in(folder: Path) -> Iterator[None]:
+    """Inside, modules of plug-ins are also looked for in that folder."""
+    place = str(folder.resolve())
+    sys.path.insert(0, place)
+    try:
+        yield
+    finally:
+        sys.path.remove(place)
+
+
+def _filled(value: Any, name: str, facts: Mapping[str, Any]) -> Any:
+    if value is None:
+        return facts.get(name)
+    if isinstance(value, Recipe):
+        return value.filled(facts)
+    if isinstance(value, Mapping):
+        return {key: _filled(one, key, {**facts, **_under(facts, key)}) for key, one in value.items()}
+    return value
+
+
+def _under(facts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = facts.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def tree_of(path: Path) -> Tree:
+    """A YAML file's tree.
+
+    Raises:
+        WrongCall: the file is missing or holds no mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise WrongCall(f"{path} does not exist") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise WrongCall(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise WrongCall(f"{path} holds no recipe: expected `kind: ...` and fields, found {type(tree).__name__}")
+    return tree
+
+
+def _said(error: Any) -> str:
+    """One of pydantic's errors in one line."""
+    place = ".".join(str(part) for part in error["loc"]) or "recipe"
+    if error["type"] == "extra_forbidden":
+        return f"{place} is no field"
+    message = error["msg"].removeprefix("Value error, ")
+    value = error.get("input")
+    shown = f" (got {value!r})" if isinstance(value, str | int | float | bool | list | tuple) else ""
+    return f"{place}: {message[:1].lower()}{message[1:]}{shown}"

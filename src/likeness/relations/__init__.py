@@ -1,0 +1,10 @@
+"""Who belongs with whom: lazy relations, and the pairings that make them."""
+
+from .alike import Alike as Alike
+from .base import TILE as TILE
+from .base import Relation as Relation
+from .base import spans as spans
+from .base import tiles as tiles
+from .pairings import Pairing as Pairing
+from .pairings import SameItem as SameItem
+from .pairings import SameLabel as SameLabel

@@ -1,0 +1,45 @@
+"""Pairings make relations: same item, same label. Many methods differ from each other in this word alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from ..errors import WrongCall
+from ..recipe import Recipe
+from ..views import Embeddings, Origin
+from .alike import Alike
+from .base import Relation
+
+
+class Pairing(Recipe, ABC):
+    """Makes relations: who belongs with whom, told from where the rows come from or where they lie."""
+
+    @abstractmethod
+    def __call__(self, q: Embeddings, k: Embeddings) -> Relation:
+        """What queries `q` (N, D) are told about keys `k` (M, D)."""
+
+
+class SameItem(Pairing):
+    """Views of one item belong together; a view is never compared with itself."""
+
+    def __call__(self, q: Embeddings, k: Embeddings) -> Alike:
+        return Alike(q.origin, k.origin, q.origin.item, k.origin.item)
+
+
+class SameLabel(Pairing):
+    """Items with one label belong together (Khosla et al. 2020, arXiv:2004.11362); an unknown label equals none.
+
+    Raises:
+        WrongCall: the data have no label.
+    """
+
+    def __call__(self, q: Embeddings, k: Embeddings) -> Alike:
+        return Alike(q.origin, k.origin, _label(q.origin), _label(k.origin))
+
+
+def _label(origin: Origin) -> Tensor:
+    if "label" not in origin.known:
+        raise WrongCall("pairing SameLabel needs a label for every item: name its column with labels=COLUMN")
+    return origin.known["label"]

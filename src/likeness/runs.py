@@ -1,0 +1,292 @@
+"""A training run in its folder: what is logged, checked, saved and resumed while a plan trains, and what is left."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from .engine import Engine, agreed
+from .errors import Failed, Interrupted, WrongCall
+from .folder import (
+    CALL,
+    CHECKPOINT,
+    FINISHED,
+    HOLDOUT,
+    METRICS,
+    QUARANTINE,
+    RECIPE,
+    SPACE,
+    UNTRAINED,
+    joined,
+    write_encoder,
+    write_json,
+    write_weights,
+)
+from .live import Look, Probe
+from .loaded import LoadedEncoder
+from .plans import Once, Watch
+from .sources.base import Source
+from .sources.holdout import hold_out
+from .train import State, Step, checkpoint
+
+SAVE = 60.0  # seconds between checkpoints
+LINES = 100  # log lines a run, at least 20 whatever the plan does to its length
+FEW = 10  # steps between questions to all processes, where there are several
+LOST = "more than half of the items cannot be read"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A log line: how training stands after some step. Rates are of the steps since the last line."""
+
+    step: int
+    steps: int
+    epoch: float
+    seconds: float
+    items_per_second: float
+    waiting: float
+    loss: float
+    chance: float | None
+    terms: dict[str, float]
+    learning_rate: float
+    knn: float | None
+    spread: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What training came to; `train --json` prints it."""
+
+    run: str
+    steps: int
+    epochs: float
+    seconds: float
+    items: int
+    quarantined: int
+    interrupted: bool
+
+
+@dataclass
+class Session:
+    """One sitting of a run: iterate over it to train; each log line comes out as an `Event`.
+
+    plan is fitted; source is all items, `kept` the rows trained on and `held` those kept out.
+    """
+
+    run: Path
+    plan: Once
+    source: Source
+    engine: Engine
+    call: Mapping[str, Any] = field(default_factory=dict)
+    state: State | None = None
+    summary: Summary | None = None
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(before=float(self.state["elapsed"]) if self.state else 0.0)
+        self.kept, self.held = hold_out(self.source, self.plan.data.holdout, self.plan.seed)
+        self.training = self.source.only(self.kept)
+        self.untrained = self.plan.untrained()
+        self.look = Look(None, None)
+
+    def prepare(self) -> None:
+        """Write what is known before the first step: recipe, hold-out and the encoder as it starts."""
+        if not self.engine.leads or self.state is not None:
+            return
+        (self.run / CHECKPOINT).mkdir(parents=True, exist_ok=True)
+        self.plan.write(self.run / RECIPE)
+        write_json(self.run / CALL, self.call)
+        write_json(self.run / HOLDOUT, {"ids": [self.source.ids[row] for row in self.held]})
+        write_weights(self.run / CHECKPOINT / UNTRAINED, joined(self.untrained))
+
+    def __iter__(self) -> Iterator[Event]:
+        self.prepare()
+        log = Log(self.run / METRICS, self.state["step"] if self.state else 0, self.engine.leads)
+        probe = Probe.of(self) if self.engine.leads else None
+        last: Step | None = None
+        with asked_to_stop() as stop:
+            training = self.plan.run(self.training, self.engine, self.watch, self.state)
+            pace, saved = Meter(self), time.monotonic()
+            for step in finishing(training, self._finish):
+                last = step
+                pace.count(step)
+                if log.due(step):
+                    self._check(step)
+                    if probe is not None:
+                        self.look = probe.look(step, self.look)
+                    event = pace.event(step, self.look)
+                    log.write(event)
+                    yield event
+                if self._agreed(step, stop.is_set()):
+                    self._save(step)
+                    raise Interrupted(self._stopped(step))
+                if self._agreed(step, time.monotonic() - saved > SAVE):
+                    self._save(step)
+                    saved = time.monotonic()
+        assert last is not None
+
+    def _agreed(self, step: Step, wish: bool) -> bool:
+        """The leading process's wish, asked for at the same steps everywhere."""
+        if self.engine.world == 1:
+            return wish
+        return step.number % FEW == 0 and agreed(float(wish)) > 0
+
+    def _check(self, step: Step) -> None:
+        if not math.isfinite(step.loss):
+            rate = self.plan.optimizer.learning_rate
+            raise Failed(
+                f"the loss became {step.loss} at step {step.number}: try a lower rate, learning_rate={rate / 3:.2g}, "
+                f"or precision=float32 (the last checkpoint is from before; {self.run} keeps it)"
+            )
+        if len(self.watch.quarantine) * 2 > len(self.source):
+            raise Failed(f"{LOST} ({len(self.watch.quarantine):,} of {len(self.source):,}); see {self.run / QUARANTINE}")
+
+    def _save(self, step: Step) -> None:
+        if not math.isfinite(step.loss):
+            return
+        state = step.state()
+        checkpoint.save(self.run / CHECKPOINT, state, self.engine.rank)
+        agreed(0.0)  # every process has written
+        if self.engine.leads:
+            checkpoint.point(self.run / CHECKPOINT, state["step"])
+            self._write_quarantine()
+
+    def _write_quarantine(self) -> None:
+        for id, reason in self.source.unlisted.items():
+            self.watch.quarantine.add(id, reason)
+        self.watch.quarantine.write(self.run / QUARANTINE)
+
+    def _stopped(self, step: Step) -> str:
+        source = self.call.get("source", "SOURCE")
+        return (
+            f"stopped after step {step.number:,} of {step.steps:,}, all saved; go on with "
+            f"`likeness train {source} --out {self.run} --resume`"
+        )
+
+    def _finish(self, kept: dict[str, Any], last: Step) -> None:
+        """Everything a finished run has: encoder, space, what could not be read, and the summary."""
+        self._save(last)
+        if not self.engine.leads:
+            return
+        name = write_encoder(self.run, kept, self.plan.data.modality)
+        role, modality = next(iter(self.plan.data.modality.items()))
+        encoder = LoadedEncoder(kept[role].module, modality, role, kept[role].recipe.dim, name)
+        workers = self.plan.data.workers or 2
+        space = encoder.embed(self.source, workers=workers, quarantine=self.watch.quarantine)
+        space.save(self.run / SPACE)
+        self._write_quarantine()
+        self.summary = Summary(
+            run=str(self.run),
+            steps=last.number,
+            epochs=round(last.epoch, 4),
+            seconds=round(self.watch.elapsed(), 2),
+            items=len(space),
+            quarantined=len(self.watch.quarantine),
+            interrupted=False,
+        )
+        write_json(self.run / FINISHED, asdict(self.summary))
+
+
+def finishing(training: Any, finish: Callable[[dict[str, Any], Step], None]) -> Iterator[Step]:
+    """The steps of a plan; what it returns goes to `finish` with the last step."""
+    last: Step | None = None
+    try:
+        while True:
+            try:
+                step = next(training)
+            except StopIteration as end:
+                if last is not None:
+                    finish(end.value, last)
+                return
+            last = step
+            yield step
+    finally:
+        training.close()
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, so that training stops between two steps; a second one stops at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = {name: signal.getsignal(name) for name in names}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for name in names:
+        signal.signal(name, ask)
+    try:
+        yield stop
+    finally:
+        for name in names:
+            signal.signal(name, before[name])
+
+
+class Log:
+    """metrics.jsonl: a line every few steps, cut back to the checkpoint when a run goes on."""
+
+    def __init__(self, path: Path, step: int, leads: bool) -> None:
+        self.path, self.leads, self.last = path, leads, step
+        if leads:
+            lines = path.read_text().splitlines() if path.exists() else []
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            path.write_text("".join(line + "\n" for line in kept))
+
+    def due(self, step: Step) -> bool:
+        return step.number >= step.steps or step.number - self.last >= max(step.steps // LINES, 1)
+
+    def write(self, event: Event) -> None:
+        self.last = event.step
+        if self.leads:
+            with self.path.open("a") as file:
+                file.write(json.dumps(asdict(event)) + "\n")
+
+
+class Meter:
+    """Items a second and the share of time spent waiting for data, since the last log line."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        views = max(augmentation.views for augmentation in session.plan.data.views.values())
+        self.batch = session.plan.data.batch or 1
+        self.chance = session.plan.method.chance(self.batch, views)
+        self.began, self.steps, self.waited, self.before = time.monotonic(), 0, 0.0, 0.0
+
+    def count(self, step: Step) -> None:
+        self.steps += 1
+        self.waited = step.waited
+
+    def event(self, step: Step, look: Look) -> Event:
+        now = time.monotonic()
+        taken = max(now - self.began, 1e-9)
+        event = Event(
+            step=step.number,
+            steps=step.steps,
+            epoch=round(step.epoch, 4),
+            seconds=round(self.session.watch.elapsed(), 3),
+            items_per_second=round(self.steps * self.batch / taken, 2),
+            waiting=round((self.waited - self.before) / taken, 4),
+            loss=step.loss,
+            chance=self.chance,
+            terms={name: float(value) for name, value in step.terms.items()},
+            learning_rate=step.learning_rate,
+            knn=look.knn,
+            spread=look.spread,
+        )
+        self.began, self.steps, self.before = now, 0, self.waited
+        return event

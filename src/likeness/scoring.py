@@ -1,0 +1,184 @@
+"""Judging a run: its encoder beside the untrained one, raw data and whatever else the user names."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import Failed, WrongCall
+from .evaluations import Report, judge
+from .folder import HOLDOUT, SCORES, write_json
+from .loaded import LoadedEncoder, load
+from .modalities import Modality
+from .sources.base import Quarantine, Source
+from .sources.feed import read_plain
+from .sources.holdout import hold_out
+from .space import Space
+
+Sides = tuple[Space, Space]  # training and test items of one encoder
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which items are the gallery and which are asked about; note: how that was decided, in plain words."""
+
+    train: Source
+    test: Source
+    note: str
+
+
+def split(run: Path, source: Source, test: Source | None) -> Split:
+    """The test source if there is one, else the items that training held out, else a seeded tenth.
+
+    Raises:
+        WrongCall: fewer than two items are left on a side.
+    """
+    stored = json.loads((run / HOLDOUT).read_text())["ids"] if (run / HOLDOUT).exists() else []
+    held = set(stored)
+    mask = np.array([id in held for id in source.ids], dtype=bool)
+    if test is not None:
+        parts = Split(source, test, f"test: {test.name}")
+    elif mask.any():
+        parts = Split(source.only(np.flatnonzero(~mask)), source.only(np.flatnonzero(mask)), "test: the items held out")
+    else:
+        kept, asked = hold_out(source, None, 0)
+        why = "training held out none of these items: the test part is a seeded tenth"
+        parts = Split(source.only(kept), source.only(asked), f"{why}, and may have been trained on (without labels)")
+    if min(len(parts.train), len(parts.test)) < 2:
+        raise WrongCall(f"{source.name} has {len(parts.train)} training and {len(parts.test)} test items: too few to score")
+    return parts
+
+
+def score(
+    run: Path,
+    source: Source,
+    test: Source | None = None,
+    *,
+    labels: str | None = None,
+    baselines: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    role: str | None = None,
+    device: str = "auto",
+    workers: int = 2,
+    say: Progress = lambda line: None,
+) -> tuple[Report, Split, Quarantine]:
+    """Everything that can be scored, on stored vectors, for the run's encoder and all it is compared with.
+
+    labels:    a column of the source, or a CSV file of id,label; None: the source's own labels
+    baselines: runs, files of vectors, or timm:NAME whose weights are on this machine
+    """
+    parts, bad = split(run, source, test), Quarantine()
+    trained = load(run, role=role, allow=allow, device=device)
+    known = _labelling(labels)
+    spaces: dict[str, Sides] = {}
+
+    def add(name: str, embed: Callable[[Source], Space]) -> None:
+        say(name)
+        train, asked = (known(embed(side)) for side in (parts.train, parts.test))
+        spaces[name] = train, asked
+
+    def by(encoder: LoadedEncoder) -> Callable[[Source], Space]:
+        return lambda side: encoder.embed(side, workers=workers, quarantine=bad)
+
+    add("encoder", by(trained))
+    add("untrained", by(load(run, role=role, allow=allow, device=device, untrained=True)))
+    say("raw")
+    raw = raw_spaces(parts, trained.modality, trained.role, workers)
+    spaces["raw"] = known(raw[0]), known(raw[1])
+    for name in baselines:
+        add(name, _baseline(name, trained, allow, device, workers, bad))
+    return judge(spaces), parts, bad
+
+
+def raw_spaces(parts: Split, modality: Modality, role: str, workers: int) -> Sides:
+    """The items themselves as vectors: small and flattened, training mean subtracted, of unit length."""
+    sides = []
+    for side in (parts.train, parts.test):
+        found = list(read_plain(side, modality, role, workers))
+        rows = np.concatenate([np.asarray(rows, np.int64) for rows, _ in found])
+        pixels = np.concatenate([modality.pixels(items).numpy() for _, items in found])
+        sides.append((side.only(rows), pixels))
+    mean = sides[0][1].mean(0)
+    spaces = [Space((pixels - mean).astype(np.float32), list(side.ids), side.table, "raw") for side, pixels in sides]
+    return spaces[0], spaces[1]
+
+
+def _labelling(labels: str | None) -> Callable[[Space], Space]:
+    """Gives a space the labels that are asked for."""
+    if labels is None:
+        return lambda space: space
+    path = Path(labels)
+    if path.suffix.lower() == ".csv":
+        named = read_labels(path)
+        return lambda space: space.labelled(named)
+
+    def renamed(space: Space) -> Space:
+        if labels not in space.table.column_names:
+            raise WrongCall(f"there is no column {labels!r} (there are {', '.join(space.table.column_names) or 'none'})")
+        return space.labelled(space.table.column(labels).to_pylist())
+
+    return renamed
+
+
+def read_labels(path: Path) -> dict[str, str]:
+    """id -> label, from a CSV file with those two columns.
+
+    Raises:
+        WrongCall: the file is missing or has other columns.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongCall(f"labels {path} cannot be read: {error}") from None
+    if not rows or not {"id", "label"} <= set(rows[0]):
+        raise WrongCall(f"labels {path} must be a CSV file with the columns id,label")
+    return {row["id"]: row["label"] for row in rows}
+
+
+def _baseline(
+    name: str, trained: LoadedEncoder, allow: Sequence[str], device: str, workers: int, bad: Quarantine
+) -> Callable[[Source], Space]:
+    """How another encoder places a source: a run, stored vectors found by id, or a network of timm."""
+    path = Path(name)
+    if path.is_dir():
+        other = load(path, allow=allow, device=device)
+    elif path.suffix in (".parquet", ".csv"):
+        return _stored(Space.load(path), name)
+    else:
+        from .public import timm_encoder
+
+        other = timm_encoder(name, trained, device)
+    return lambda side: other.embed(side, workers=workers, quarantine=bad)
+
+
+def _stored(space: Space, name: str) -> Callable[[Source], Space]:
+    place = {id: row for row, id in enumerate(space.ids)}
+
+    def found(side: Source) -> Space:
+        rows = [n for n, id in enumerate(side.ids) if id in place]
+        if not rows:
+            raise WrongCall(f"baseline {name} holds none of the ids of {side.name} (its first is {space.ids[:1]})")
+        chosen = side.only(np.array(rows))
+        vectors = space.vectors[[place[id] for id in chosen.ids]]
+        return Space(vectors, list(chosen.ids), chosen.table, space.fingerprint)
+
+    return found
+
+
+def keep(run: Path, scores: Mapping[str, Any]) -> None:
+    """Put an evaluation into the run's scores.json: the latest in front, earlier ones under `earlier`."""
+    path = run / SCORES
+    try:
+        before = json.loads(path.read_text()) if path.exists() else None
+    except ValueError as error:
+        raise Failed(f"{path} is damaged: {error}; move it away") from None
+    earlier = [] if before is None else [{k: v for k, v in before.items() if k != "earlier"}, *before.get("earlier", [])]
+    write_json(path, {**scores, "earlier": earlier})

@@ -1,0 +1,112 @@
+"""What a person sees at the terminal: a live screen where there is one, the same facts as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from .runs import Event, Session
+
+BARS = "▁▂▃▄▅▆▇█"
+WIDTH = 24  # characters of a bar or a curve
+PLAIN_LINES = 20  # progress lines a run where there is no terminal
+
+
+def console(quiet: bool = False, machine: bool = False) -> Console:
+    """Where people look: stdout, or stderr where stdout belongs to a machine."""
+    return Console(stderr=machine, quiet=quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def clock(seconds: float) -> str:
+    """'11:02', '1:02:03'."""
+    whole = max(int(seconds), 0)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def curve(values: Sequence[float | None]) -> str:
+    """The values as a row of bars, the lowest and the highest at its ends."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2 or min(known) == max(known):
+        return ""
+    picked = [known[n * (len(known) - 1) // (WIDTH - 1)] for n in range(WIDTH)] if len(known) > WIDTH else known
+    low, high = min(picked), max(picked)
+    return "".join(BARS[int((value - low) / (high - low) * (len(BARS) - 1))] for value in picked)
+
+
+class TrainScreen:
+    """The progress of a run. Use as a context; `show` takes every event."""
+
+    def __init__(self, to: Console, session: Session) -> None:
+        self.to, self.session = to, session
+        self.events: list[Event] = []
+        self.live = Live(console=to, auto_refresh=True, refresh_per_second=2, transient=False, get_renderable=self._draw)
+        self.seen, self.printed = time.monotonic(), -1
+        modality = next(iter(session.plan.data.modality.values()))
+        self.noun = f"{modality.label().lower()}s"
+        labels = session.source.labels
+        self.classes = len(labels.names) if labels else 0
+
+    def __enter__(self) -> TrainScreen:
+        if self.to.is_terminal and not self.to.quiet:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.live.is_started:
+            self.live.stop()
+
+    def show(self, event: Event) -> None:
+        self.events.append(event)
+        self.seen = time.monotonic()
+        share = int(PLAIN_LINES * event.step / event.steps)
+        if not self.live.is_started and share > self.printed:
+            self.printed = share
+            self.to.print(" ".join(part for part in (self._status(event), *self._scores(event)) if part))
+
+    def _status(self, event: Event) -> str:
+        left = self._left(event)
+        epochs = event.epoch * event.steps / event.step
+        return (
+            f"epoch {_short(event.epoch)}/{_short(epochs)} · step {event.step:,}/{event.steps:,} · {clock(left)} left · "
+            f"{event.items_per_second:,.0f} {self.noun}/s · waiting for data {100 * event.waiting:.0f} %"
+        )
+
+    def _left(self, event: Event) -> float:
+        batch = self.session.plan.data.batch or 1
+        ahead = (event.steps - event.step) * batch / max(event.items_per_second, 1e-9)
+        return ahead - (time.monotonic() - self.seen)
+
+    def _scores(self, event: Event) -> list[str]:
+        beside = "" if event.chance is None else f" (chance {event.chance:.2f})"
+        known = "" if event.knn is None else f"kNN {100 * event.knn:.1f} % ({self.classes} classes)"
+        return [f"loss {event.loss:.2f}{beside}", known]
+
+    def _draw(self) -> Any:
+        if not self.events:
+            measuring = "measuring this machine" if self.session.plan.budget else "starting"
+            return Text(f" {measuring} ...", style="dim")
+        event = self.events[-1]
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(" ", ProgressBar(total=event.steps, completed=event.step, width=WIDTH), self._status(event))
+        rows = Table.grid(padding=(0, 2))
+        loss, known = self._scores(event)
+        rows.add_row(" loss", loss.removeprefix("loss "), Text(curve([e.loss for e in self.events]), style="cyan"))
+        if known:
+            knn = Text(curve([e.knn for e in self.events]), style="green")
+            rows.add_row(" kNN", known.removeprefix("kNN "), knn)
+        return Group(bar, rows)
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 10 else f"{number:.1f}"

@@ -1,0 +1,30 @@
+"""Where items come from: folders, tables and arrays. Nothing heavy is imported before something is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .base import Source
+
+Columns = Mapping[str, str | Sequence[str]]  # role or known name -> the column or columns that it is read from
+
+
+def read(source: Any, columns: Columns | None = None, exclude: Sequence[str] = ()) -> Source:
+    """A source of items from whatever holds them.
+
+    source:  a directory, a glob in quotes ("photos/**/*.jpg"), `@list.txt`, a `.csv .tsv .jsonl .parquet` table,
+             a `.npy` or `.npz` file, one image; in Python also a list of paths, of PIL images or of arrays, a NumPy
+             array or torch tensor (N, ...), a mapping of such columns, a pandas or polars frame, an Arrow table,
+             a `datasets.Dataset`. A `Source` is given back as it is
+    columns: what a table's columns are, {"text": "caption1+caption2", "label": "y"}; several may share one role
+    exclude: patterns of paths to leave out of a folder: `*.png`, `thumbs`, `raw/*/old`
+
+    Raises:
+        WrongCall: the source does not exist or is of a form that is not read; the message says which are.
+        Failed: it is empty or broken.
+    """
+    from .openers import Request, opened
+
+    return opened(source, Request(columns or {}, tuple(exclude)))

@@ -1,0 +1,220 @@
+"""What a source is: where items come from, listed and named, read one at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..errors import WrongCall, meant
+
+NONE: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What class each item is of. codes: (N,) int64, -1 where unknown; names: one a class, sorted unless given."""
+
+    codes: np.ndarray
+    names: Sequence[str]
+
+
+class Source(ABC):
+    """N items in a fixed order. An item has an id, stored values by role, and whatever else its table says.
+
+    A role is a column that can be encoded ("image", "text", or the user's own name for it). Nothing is decoded here:
+    `raw` gives what is stored, the role's modality reads it.
+    """
+
+    name: str
+    """What it is called on the screen: the path or form that the user gave."""
+    notes: tuple[str, ...] = ()
+    """What was found while listing, in plain words ('7 files of other kinds are left out')."""
+    unlisted: Mapping[str, str] = NONE
+    """What could not even be listed, id -> reason: dangling links, link loops, closed folders. It is quarantined."""
+
+    @property
+    @abstractmethod
+    def ids(self) -> Sequence[str]:
+        """(N,) unique names: the path relative to the source, the `id` column, or the row number."""
+
+    @property
+    @abstractmethod
+    def roles(self) -> Mapping[str, str]:
+        """Role -> name of its modality's recipe, such as {"image": "Image"}."""
+
+    @property
+    @abstractmethod
+    def table(self) -> pa.Table:
+        """N rows of metadata: label, group, score and every other column that is not itself encoded."""
+
+    @abstractmethod
+    def raw(self, role: str, row: int) -> Any:
+        """The stored value: a Path, bytes, an array or a PIL image; None where the item lacks the role."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def labels(self) -> Labels | None:
+        """From the `label` column, None where there is none."""
+        if "label" not in self.table.column_names or pa.types.is_nested(self.table.schema.field("label").type):
+            return None
+        return labels_of(self.table, "label")
+
+    def column(self, name: str) -> Labels:
+        """Any column of the table as classes.
+
+        Raises:
+            WrongCall: there is none of that name.
+        """
+        if name not in self.table.column_names:
+            names = self.table.column_names
+            have = f"has {', '.join(names)}" if names else "has no columns"
+            raise WrongCall(f"{self.name} has no column {name!r}{meant(name, names)} (it {have})")
+        kind = self.table.schema.field(name).type
+        if pa.types.is_nested(kind):
+            raise WrongCall(f"{self.name}: column {name!r} holds {kind}, not one class an item")
+        return labels_of(self.table, name)
+
+    def only(self, rows: np.ndarray) -> Source:
+        """The same source with these rows alone, in this order."""
+        return Chosen(self, np.asarray(rows, dtype=np.int64))
+
+
+class Chosen(Source):
+    """Some rows of a source; `rows` are their numbers in the whole."""
+
+    def __init__(self, whole: Source, rows: np.ndarray) -> None:
+        self.whole, self.rows = whole, rows
+        self.name, self.notes, self.unlisted = whole.name, whole.notes, whole.unlisted
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        return [self.whole.ids[row] for row in self.rows]
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        return self.whole.roles
+
+    @cached_property
+    def table(self) -> pa.Table:
+        return taken(self.whole.table, self.rows)
+
+    @cached_property
+    def labels(self) -> Labels | None:
+        whole = self.whole.labels
+        return whole and Labels(whole.codes[self.rows], whole.names)
+
+    def raw(self, role: str, row: int) -> Any:
+        return self.whole.raw(role, int(self.rows[row]))
+
+
+class Listed(Source):
+    """A source whose columns are at hand: what every form that is read ends as.
+
+    stored: role -> N stored values, fetched one at a time
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ids: Sequence[str],
+        roles: Mapping[str, str],
+        table: pa.Table,
+        stored: Mapping[str, Sequence[Any]],
+        notes: tuple[str, ...] = (),
+        unlisted: Mapping[str, str] = NONE,
+    ) -> None:
+        self.name, self.notes, self.unlisted = name, notes, unlisted
+        self._ids, self._roles, self._table, self._stored = ids, roles, table, stored
+
+    @property
+    def ids(self) -> Sequence[str]:
+        return self._ids
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        return self._roles
+
+    @property
+    def table(self) -> pa.Table:
+        return self._table
+
+    def raw(self, role: str, row: int) -> Any:
+        return self._stored[role][row]
+
+
+@dataclass
+class Quarantine:
+    """Items that could not be read, by id with the reason; each is named once."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def add(self, id: str, reason: str) -> None:
+        self.reasons.setdefault(id, " ".join(reason.split()))
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+    def write(self, path: Path) -> None:
+        """One JSON object a line, {"id": ..., "reason": ...}."""
+        import json
+
+        lines = [json.dumps({"id": id, "reason": why}, ensure_ascii=False) for id, why in self.reasons.items()]
+        path.write_text("".join(line + "\n" for line in lines))
+
+
+def numbered(n: int) -> list[str]:
+    """Ids of items that have no names."""
+    return [str(row) for row in range(n)]
+
+
+def bare(n: int) -> pa.Table:
+    """N rows of no metadata."""
+    return pa.table({"id": pa.nulls(n)}).select([])
+
+
+def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Some rows of a table, in this order; pyarrow's own `take` forgets how many where there are no columns."""
+    return table.take(pa.array(rows)) if table.column_names else bare(len(rows))
+
+
+def labels_of(table: pa.Table, name: str) -> Labels:
+    """A column as classes: strings and whole numbers alike; null and NaN are unknown. ClassLabel names are kept."""
+    import pyarrow.compute as pc
+
+    column = table.column(name).combine_chunks()
+    given = class_names(table.schema, name)
+    if given is not None and pa.types.is_integer(column.type):
+        codes = pc.fill_null(column, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return Labels(codes, given)
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    coded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
+    values = [str(value) for value in coded.dictionary.to_pylist()]
+    raw = coded.dictionary.to_pylist()
+    order = sorted(range(len(values)), key=lambda n: raw[n])
+    place = np.empty(len(order) + 1, np.int64)
+    place[order] = np.arange(len(order))
+    place[-1] = -1
+    found = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return Labels(place[found], [values[n] for n in order])
+
+
+def class_names(schema: pa.Schema, name: str) -> list[str] | None:
+    """Names of a Hugging Face ClassLabel column, from the schema's metadata."""
+    import json
+
+    stored = (schema.metadata or {}).get(b"huggingface")
+    if stored is None:
+        return None
+    feature = json.loads(stored).get("info", {}).get("features", {}).get(name, {})
+    return feature.get("names") if feature.get("_type") == "ClassLabel" else None

@@ -1,0 +1,88 @@
+"""The part of a recipe that says what is trained on, how it is read and how it is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from ..modalities import MODALITIES, Augmentation, Modality
+from ..recipe import Recipe
+from .base import Source
+from .sampling import Sampling, Shuffle
+
+BATCH = 256  # items a step where nothing else is asked; SimCLR's learning rates are given for it
+SNIFFED = 500  # items looked at to learn channels, depth and mean
+
+
+def _modalities() -> dict[str, Modality]:
+    return {modality.__name__.lower(): modality() for modality, _ in MODALITIES}
+
+
+def _augmentations() -> dict[str, Augmentation]:
+    return {modality.__name__.lower(): augmentation() for modality, augmentation in MODALITIES}
+
+
+class Data(Recipe):
+    """What is trained on, how it is read, and how it is seen. Null fields are found from the data."""
+
+    source: str | None = None
+    """The source, as it was given."""
+    columns: dict[str, str] = {}
+    """What a table's columns are: label=y, text=caption1+caption2."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of files to leave out."""
+    modality: dict[str, Modality] = Field(default_factory=_modalities)
+    """How items of each role are read and what the encoder is shown."""
+    views: dict[str, Augmentation] = Field(default_factory=_augmentations)
+    """How views of each role are drawn."""
+    batch: PositiveInt | None = None
+    """Items a step, over all processes; null: 256, or all items where there are fewer."""
+    grow: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the full size that views have when training begins; they grow until `grown`, which saves time."""
+    grown: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Share of training after which views have their full size."""
+    holdout: NonNegativeInt | None = None
+    """Items kept out of training, to score on; null: a tenth, at most 1,000; 0: none."""
+    labels: str | None = None
+    """A column that training may use as labels; null: labels are for scoring only."""
+    workers: PositiveInt | None = None
+    """Threads that read and decode; null: one a core, at most four."""
+    sampling: Sampling = Shuffle()
+    """Which items share a batch."""
+
+    def fitted(self, source: Source) -> Data:
+        """With every null field found from the source.
+
+        Raises:
+            WrongCall: a column that training should use as labels is not there.
+        """
+        if self.labels is not None:
+            source.column(self.labels)
+        modality, views = {}, {}
+        for role, kind in source.roles.items():
+            name = role if role in self.modality else kind.lower()
+            modality[role] = self.modality[name].fitted(
+                [source.raw(role, int(row)) for row in spread(len(source), SNIFFED)]
+            )
+            name = role if role in self.views else kind.lower()
+            views[role] = self.views[name].suited(modality[role])
+        batch = min(self.batch or BATCH, len(source))
+        return self.model_copy(update={"modality": modality, "views": views, "batch": batch})
+
+    def facts(self, source: Source) -> dict[str, object]:
+        """What encoders, methods and objectives are filled from."""
+        each: dict[str, object] = {role: modality.facts for role, modality in self.modality.items()}
+        only: Mapping[str, object] = {}
+        if len(self.modality) == 1:
+            role, modality = next(iter(self.modality.items()))
+            only = {"role": role, **modality.facts}
+        labels = source.column(self.labels) if self.labels else None
+        known = {"classes": len(labels.names)} if labels else {}
+        return {**each, **only, **known, "items": len(source)}
+
+
+def spread(many: int, most: int) -> list[int]:
+    """At most `most` numbers below `many`, evenly spread."""
+    return [n * many // min(many, most) for n in range(min(many, most))]

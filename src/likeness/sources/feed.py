@@ -1,0 +1,164 @@
+"""The training feed: step number -> this process's batch of views, prepared ahead in the background."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import Failed
+from ..modalities.base import Augmentation, Modality, Names, Prepared
+from ..stacks import Stack
+from ..views import Batch, Origin, Views
+from .base import Labels, Quarantine, Source
+from .reader import ROOM, Reader, in_background
+from .sampling import Sampling, share
+
+
+@dataclass(frozen=True)
+class PreparedBatch:
+    """One step's items, decoded: everything that is done before the device.
+
+    roles: role -> items and their names; `empty` where none could be read, and one other item stands for the shape
+    size:  side or length of the views
+    """
+
+    roles: Mapping[str, tuple[Prepared, Names]]
+    empty: frozenset[str]
+    size: int | None
+
+
+class Feed:
+    """The batches of training. What a step shows depends on its number (and size) alone.
+
+    batch:  items a step, over all processes
+    labels: classes that training may use; None: it is told none
+    room:   bytes that decoded items may take; sets that fit are decoded once
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        modalities: Mapping[str, Modality],
+        augmentations: Mapping[str, Augmentation],
+        sampling: Sampling,
+        *,
+        batch: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 1,
+        quarantine: Quarantine | None = None,
+        labels: Labels | None = None,
+        room: float = ROOM,
+    ) -> None:
+        self.source, self.augmentations, self.sampling = source, augmentations, sampling
+        self.batch, self.seed, self.rank, self.world = batch, seed, rank, world
+        self.waited = 0.0
+        """Seconds that `ahead` has kept its caller waiting."""
+        self._reader = Reader(source, modalities, workers, Quarantine() if quarantine is None else quarantine, room)
+        self._labels = None if labels is None else _known(labels)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.sampling.steps(len(self), self.batch)
+
+    def prepare(self, step: int, size: int | None) -> PreparedBatch:
+        """This process's items of a step, read and cut; those that cannot be read leave their places empty.
+
+        Raises:
+            Failed: more than half of the source cannot be read, or reading an item broke down.
+        """
+        epoch, rows = self.sampling.chosen(step, len(self), self.batch, self.seed)
+        mine = share(rows, self.rank, self.world).tolist()
+        roles, empty = {}, set()
+        for role, augmentation in self.augmentations.items():
+            kept, items = self._reader.read(role, mine)
+            if not items:
+                empty.add(role)
+                kept, items = self._examples[role]
+            names = Names(self.seed, epoch, torch.tensor(kept))
+            roles[role] = augmentation.prepare(items, names, self._reader.modalities[role], size), names
+        return PreparedBatch(roles, frozenset(empty), size)
+
+    @cached_property
+    def _examples(self) -> dict[str, tuple[list[int], list[object]]]:
+        """Of each role one item that can be read: its views, cut to no rows, tell the shape of an empty batch."""
+        return {role: self._example(role) for role in self.augmentations}
+
+    def _example(self, role: str) -> tuple[list[int], list[object]]:
+        for row in range(len(self)):
+            kept, items = self._reader.read(role, [row])
+            if items:
+                return kept, items
+        raise Failed(f"{self.source.name}: no item has a readable {role}")
+
+    def draw(self, prepared: PreparedBatch, device: torch.device) -> Batch:
+        """Views on the device; those of one item are numbered over all roles."""
+        first, batch = 0, {}
+        for role, (data, names) in prepared.roles.items():
+            augmentation = self.augmentations[role]
+            modality = self._reader.modalities[role]
+            stack = augmentation.draw(data.to(device), names, modality, prepared.size)
+            first = -(-first // augmentation.views) * augmentation.views  # a multiple, as `Views.split` counts
+            batch[role] = self._views(stack, names.item, augmentation.views, first, device)
+            first += augmentation.views
+            if role in prepared.empty:
+                batch[role] = batch[role][:0]
+        return batch
+
+    def _views(self, stack: Stack, items: Tensor, views: int, first: int, device: torch.device) -> Views:
+        item = items.repeat(views)
+        view = torch.arange(first, first + views).repeat_interleave(len(items))
+        known = {} if self._labels is None else {"label": self._labels[item]}
+        return Views(stack, Origin(item, view, known).each(lambda x: x.to(device)))
+
+    def ahead(
+        self, first: int, size_of: Callable[[int], int | None], last: int | None = None
+    ) -> Generator[PreparedBatch, None, None]:
+        """Steps `first`, `first + 1`, ... below `last`, prepared in the background; close it when done."""
+        numbers = iter(range(first, last)) if last is not None else count(first)
+        with closing(in_background(lambda step: self.prepare(step, size_of(step)), numbers)) as batches:
+            while True:
+                began = time.perf_counter()
+                batch = next(batches, None)
+                self.waited += time.perf_counter() - began
+                if batch is None:
+                    return
+                yield batch
+
+
+def _known(labels: Labels) -> Tensor:
+    """(N,) float32 class numbers, NaN where unknown."""
+    codes = torch.as_tensor(labels.codes)
+    return codes.float().masked_fill(codes < 0, torch.nan)
+
+
+def plain(
+    source: Source, modality: Modality, role: str, batch: int, workers: int, quarantine: Quarantine
+) -> Iterator[tuple[np.ndarray, Stack]]:
+    """Every item that has the role once, in order, not augmented: row numbers and a stack, `batch` rows at a time.
+
+    Raises:
+        Failed: more than half of the source cannot be read.
+    """
+    reader = Reader(source, {role: modality}, workers, quarantine)
+
+    def stacked(start: int) -> tuple[list[int], Stack]:
+        rows, items = reader.read(role, range(start, min(start + batch, len(source))))
+        return rows, modality.plain(items) if items else None
+
+    with closing(reader), closing(in_background(stacked, iter(range(0, len(source), batch)))) as made:
+        for rows, stack in made:
+            if rows:
+                yield np.array(rows), stack

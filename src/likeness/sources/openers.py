@@ -1,0 +1,182 @@
+"""Which form a source is of, and what opens it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..errors import WrongCall
+from . import Columns, arrays, files, listing
+from .base import Source
+from .folders import folder_source
+from .forms import ARRAYS, READ, check, is_glob
+from .sniff import claimed, readable
+from .tables import PICTURED, SPOKEN, table_source
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a source is asked for; see `likeness.read`."""
+
+    columns: Columns
+    exclude: tuple[str, ...] = ()
+
+
+def opened(source: Any, request: Request) -> Source:
+    """The source that a value stands for; types of other libraries are known by module and name, not imported."""
+    for kind in type(source).__mro__:
+        foreign = FOREIGN.get((kind.__module__, kind.__name__))
+        if foreign is not None:
+            return foreign(source, request)
+    return _opened(source, request)
+
+
+@singledispatch
+def _opened(source: Any, request: Request) -> Source:
+    raise WrongCall(f"{READ}; in Python also lists, frames and tensors, not {type(source).__name__}")
+
+
+@_opened.register
+def _(source: Source, request: Request) -> Source:
+    if request.columns or request.exclude:
+        raise WrongCall(f"{source.name} is read already; give columns and exclude where it is read first")
+    return source
+
+
+@_opened.register
+def _(source: os.PathLike, request: Request) -> Source:  # type: ignore[type-arg]
+    return _opened(os.fspath(source), request)
+
+
+@_opened.register
+def _(source: str, request: Request) -> Source:
+    check(source)
+    path = os.path.expanduser(source)
+    if source.startswith("@"):
+        return _listed(listing.listed_in(source), request)
+    if os.path.isdir(path):
+        return _listed(listing.below(source, path, exclude=request.exclude), request)
+    if is_glob(source):
+        return _listed(listing.matching(source, request.exclude), request)
+    return _file(source, path, request)
+
+
+def _file(source: str, path: str, request: Request) -> Source:
+    ending = os.path.splitext(path)[1].lower()
+    if ending in ARRAYS:
+        return _array_file(source, path, ending, request)
+    if ending in FILES:
+        texts = _texts(request.columns)
+        return table_source(source, FILES[ending](path, texts), os.path.dirname(path), request.columns)
+    if claimed(Path(path)) is None:
+        raise WrongCall(
+            f"{READ} and single files of {readable()}; {ending or 'a file without ending'} is none ({source})"
+        )
+    return _listed(listing.named(source, [os.path.basename(path)], os.path.dirname(path)), request)
+
+
+def _texts(columns: Columns) -> list[str]:
+    """Columns of a CSV that are text, whatever they look like."""
+    given = [name for role, names in columns.items() if role not in ("label", "score") for name in _parts(names)]
+    return [*given, "id", "group", *PICTURED, *SPOKEN]
+
+
+def _parts(names: str | Sequence[str]) -> list[str]:
+    return [names, *names.split("+")] if isinstance(names, str) else list(names)
+
+
+FILES: dict[str, Callable[[str, Sequence[str]], pa.Table]] = {
+    ".csv": lambda path, texts: files.separated(path, ",", texts),
+    ".tsv": lambda path, texts: files.separated(path, "\t", texts),
+    ".jsonl": lambda path, texts: files.json_lines(path),
+    ".parquet": lambda path, texts: files.parquet([path]),
+}
+
+
+def _array_file(source: str, path: str, ending: str, request: Request) -> Source:
+    if ending == ".npz":
+        return arrays.named_arrays(source, files.arrays(path), request.columns)
+    return _untabled(arrays.one_array(source, files.array(path)), request)
+
+
+def _listed(found: listing.Listing, request: Request) -> Source:
+    """Files as items, or Parquet files as one table."""
+    if found.kind != listing.SHARDS:
+        return _untabled(folder_source(found), request)
+    table = files.parquet([os.path.join(found.root, name) for name in found.names])
+    return table_source(found.name, table, found.root, request.columns, found.notes, found.unlisted)
+
+
+def _untabled(source: Source, request: Request) -> Source:
+    if request.columns:
+        raise WrongCall(f"{source.name} has no columns to choose from; columns are for tables and named arrays")
+    return source
+
+
+@_opened.register
+def _(source: np.ndarray, request: Request) -> Source:
+    if source.dtype.hasobject:
+        return _opened(list(source), request)
+    return _untabled(arrays.one_array("array", source), request)
+
+
+@_opened.register
+def _(source: pa.Table, request: Request) -> Source:
+    return table_source("table", source, "", request.columns)
+
+
+@_opened.register
+def _(source: Mapping, request: Request) -> Source:  # type: ignore[type-arg]
+    return arrays.named_arrays("mapping", source, request.columns)
+
+
+@_opened.register(list)
+@_opened.register(tuple)
+def _(source: Sequence[Any], request: Request) -> Source:
+    first = next((value for value in source if value is not None), None)
+    if isinstance(first, str | os.PathLike) and claimed(Path(first)) is not None:
+        return _listed(listing.named("list", [os.fspath(path) for path in source]), request)
+    return _untabled(arrays.values("list", source), request)
+
+
+def _tensor(source: Any, request: Request) -> Source:
+    return _opened(source.detach().cpu().numpy(), request)
+
+
+def _pandas(source: Any, request: Request) -> Source:
+    named = source.rename(columns=str)
+    try:
+        table = pa.Table.from_pandas(named, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # images as Python objects, say
+        return arrays.named_arrays("frame", {name: named[name].tolist() for name in named}, request.columns)
+    return table_source("frame", table, "", request.columns)
+
+
+def _polars(source: Any, request: Request) -> Source:
+    return table_source("frame", source.to_arrow(), "", request.columns)
+
+
+def _dataset(source: Any, request: Request) -> Source:
+    return table_source("dataset", source.with_format("arrow")[:], "", request.columns)
+
+
+def _datasets(source: Any, request: Request) -> Source:
+    first = next(iter(source), "train")
+    raise WrongCall(f"a DatasetDict holds several sets ({', '.join(source)}); give one, as in dataset[{first!r}]")
+
+
+FOREIGN: dict[tuple[str, str], Callable[[Any, Request], Source]] = {
+    ("torch", "Tensor"): _tensor,
+    ("pandas.core.frame", "DataFrame"): _pandas,
+    ("pandas", "DataFrame"): _pandas,  # since pandas 3
+    ("polars.dataframe.frame", "DataFrame"): _polars,
+    ("datasets.arrow_dataset", "Dataset"): _dataset,
+    ("datasets.dataset_dict", "DatasetDict"): _datasets,
+}

@@ -1,0 +1,139 @@
+"""Reading files of embeddings, whoever wrote them: Parquet, NumPy and CSV."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from .errors import WrongCall, meant
+from .space_write import HEADER, KEPT, column, format_of
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What one file holds of one role: N vectors, their ids, N rows of metadata, and who made them ('' if unknown)."""
+
+    vectors: NDArray[np.float32]
+    ids: list[str]
+    table: pa.Table
+    fingerprint: str
+
+
+def read(path: Path, role: str | None = None) -> Stored:
+    """The file's embeddings; of several roles the one that is named.
+
+    Raises:
+        WrongCall: the file is missing, broken or holds no vectors, or the role is not among those it has.
+    """
+    format_of(path)
+    if not path.is_file():
+        raise WrongCall(
+            f"{path} does not exist" if not path.exists() else f"{path} is a folder, not a file of embeddings"
+        )
+    try:
+        return READERS[path.suffix.lower()](path, role)
+    except (pa.ArrowException, ValueError, OSError, EOFError) as error:
+        if isinstance(error, WrongCall):
+            raise
+        said = " ".join(str(error).split()).rstrip(".")
+        raise WrongCall(f"{path} cannot be read as embeddings: {said}") from error
+
+
+def _parquet(path: Path, role: str | None) -> Stored:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        name = _column(path, schema, role)
+        others = [field.name for field in schema if not _holds_vectors(field)]
+        whole = file.read([name, *others])
+    whole = whole.filter(whole.column(name).is_valid())  # an item that lacks the role has no vector
+    kept = {key: value for key, value in (schema.metadata or {}).items() if key in KEPT}
+    about = json.loads((schema.metadata or {}).get(HEADER, b"{}"))
+    ids = whole.column("id").cast(pa.string()).to_pylist() if "id" in others else numbered(whole.num_rows)
+    whole = whole.replace_schema_metadata(kept or None)  # before columns go: pyarrow forgets N when none is left
+    table = whole.drop_columns([name] + ["id"] * ("id" in others))
+    return Stored(_matrix(whole.column(name)), ids, table, str(about.get("fingerprint", "")))
+
+
+def _column(path: Path, schema: pa.Schema, role: str | None) -> str:
+    """The column of vectors that a role names, or the only one."""
+    there = [field.name for field in schema if _holds_vectors(field)]
+    roles = [name.removeprefix("vector_") for name in there if name.startswith("vector_")]
+    if not there:
+        raise WrongCall(f"{path} holds no embeddings: expected a column `vector`, found {', '.join(schema.names)}")
+    if role is None and len(there) > 1:
+        raise WrongCall(f"{path} holds vectors of several roles: name one, {' or '.join(roles)}")
+    if role is not None and column(role) not in there:
+        have = f"it has {', '.join(roles)}" if roles else "it has one column, `vector`, of no role"
+        raise WrongCall(f"{path} has no vectors of role {role!r}{meant(role, roles)} ({have})")
+    return there[0] if role is None else column(role)
+
+
+def _holds_vectors(field: pa.Field) -> bool:
+    kinds = pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list
+    if not (field.name == "vector" or field.name.startswith("vector_")) or not any(kind(field.type) for kind in kinds):
+        return False
+    return bool(pa.types.is_floating(field.type.value_type))
+
+
+def _matrix(lists: pa.ChunkedArray) -> NDArray[np.float32]:
+    """(N, D) from a column of lists, which must be of one length."""
+    import pyarrow.compute as pc
+
+    sizes = pc.unique(pc.list_value_length(lists)).to_pylist()
+    if len(sizes) > 1:
+        raise WrongCall(f"vectors differ in length: {min(sizes)} to {max(sizes)} numbers")
+    dim = sizes[0] if sizes else getattr(lists.type, "list_size", 0)
+    flat = pc.list_flatten(lists).to_numpy()
+    return np.ascontiguousarray(flat, np.float32).reshape(len(lists), dim)
+
+
+def _npy(path: Path, role: str | None) -> Stored:
+    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.floating):
+        raise WrongCall(f"{path} holds no embeddings: expected floats (N, D), found {vectors.dtype} {vectors.shape}")
+    return Stored(np.array(vectors, np.float32), numbered(len(vectors)), bare(len(vectors)), "")
+
+
+def _csv(path: Path, role: str | None) -> Stored:
+    from pyarrow import csv
+
+    names = csv.open_csv(path).schema.names
+    values = [f"v{n}" for n in range(sum(re.fullmatch(r"v\d+", name) is not None for name in names))]
+    if not values or not set(values) <= set(names):
+        raise WrongCall(f"{path} holds no embeddings: expected columns v0, v1, ..., found {', '.join(names[:8])}")
+    types: Mapping[str, pa.DataType] = {"id": pa.string(), **dict.fromkeys(values, pa.float32())}
+    convert = csv.ConvertOptions(
+        column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+    )
+    whole = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=convert)
+    vectors = np.stack([whole.column(name).to_numpy() for name in values], axis=1)
+    ids = whole.column("id").to_pylist() if "id" in names else numbered(len(vectors))
+    rest = [name for name in names if name not in types]
+    return Stored(vectors, ids, whole.select(rest) if rest else bare(len(vectors)), "")
+
+
+READERS: Mapping[str, Callable[[Path, str | None], Stored]] = {".parquet": _parquet, ".npy": _npy, ".csv": _csv}
+
+
+def numbered(n: int) -> list[str]:
+    """Ids of items that have no names."""
+    return [str(row) for row in range(n)]
+
+
+def taken(table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
+    """Some rows of a table, in this order; pyarrow's own `take` forgets how many where there are no columns."""
+    return table.take(pa.array(rows)) if table.column_names else bare(len(rows))
+
+
+def bare(n: int) -> pa.Table:
+    """N rows of no metadata."""
+    return pa.table({"id": pa.nulls(n)}).select([])

@@ -1,0 +1,331 @@
+"""Evaluations agree with scikit-learn where it has them, with loops where not, and say why where nothing can be said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from likeness.evaluations import Clustering, FewLabels, LinearProbe, Missing, Neighbours, Result, Retrieval, Score
+from likeness.evaluations.agreement import Table, mutual_information, rand_index
+from likeness.evaluations.base import held_out
+from likeness.evaluations.clustering import davies_bouldin, shape_of
+from likeness.evaluations.intervals import interval
+from likeness.evaluations.logistic import fit
+from likeness.evaluations.probes import drawn
+from likeness.evaluations.retrieval import judged
+from likeness.space import Space, unit
+
+SEEDS = st.integers(0, 2**32 - 1)
+LAW = settings(max_examples=20, deadline=None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Space, Space]:
+    x, y = load_digits(return_X_y=True)
+    return Space.of(x[:1200], labels=y[:1200]), Space.of(x[1200:], labels=y[1200:])
+
+
+def clouds(seed: int, rows: int = 60, classes: int = 3, apart: float = 1.0, dim: int = 6) -> Space:
+    """Gaussian clouds of unequal sizes, their centres at random."""
+    rng = np.random.default_rng(seed)
+    y = np.concatenate([np.repeat(np.arange(classes), 2), rng.integers(0, classes, rows - 2 * classes)])
+    centre = np.random.default_rng(7).normal(size=(classes, dim))
+    return Space.of(apart * centre[y] + rng.normal(size=(rows, dim)), labels=[f"class {n}" for n in y])
+
+
+def value(results: dict[str, Result], name: str) -> float:
+    result = results[name]
+    assert isinstance(result, Score), result
+    return result.value
+
+
+def why(results: dict[str, Result], name: str) -> str:
+    result = results[name]
+    assert isinstance(result, Missing), result
+    return result.note
+
+
+def classes_of(space: Space) -> np.ndarray:
+    assert space.labels is not None
+    return space.labels.codes
+
+
+# neighbours
+
+
+def test_knn_is_the_weighted_vote_of_a_loop() -> None:
+    gallery, test = clouds(0, 80), clouds(1, 40)
+    known, asked = classes_of(gallery), classes_of(test)
+    right = []
+    for vector, one in zip(test.unit.astype(float), asked, strict=True):
+        cosines = gallery.unit.astype(float) @ vector
+        nearest = sorted(range(80), key=lambda row: -cosines[row])[:20]
+        votes = [sum(np.exp(cosines[row] / 0.07) for row in nearest if known[row] == kind) for kind in range(3)]
+        right.append(int(np.argmax(votes) == one))
+    assert value(Neighbours()(gallery, test), "knn") == pytest.approx(np.mean(right), abs=1e-12)
+    assert 0.3 < np.mean(right) < 1
+
+
+def test_a_test_item_of_a_class_unknown_in_training_is_wrong_and_said() -> None:
+    gallery = Space.of(np.eye(3), labels=["a", "a", "b"])
+    test = Space.of(np.eye(3)[[0, 2, 2]], labels=["a", "b", "c"])
+    result = Neighbours(k=1)(gallery, test)["knn"]
+    assert isinstance(result, Score)
+    assert result.value == pytest.approx(2 / 3)
+    assert "1 test item of classes without a training item (c)" in result.note
+
+
+# retrieval
+
+
+def by_scikit_learn(space: Space, k: int) -> dict[str, float]:
+    """Means over the items whose class has another item, by one loop over queries."""
+    cosines, y, lines = space.unit @ space.unit.T, classes_of(space), []
+    for row in range(len(space)):
+        others = np.arange(len(space)) != row
+        relevant, scores = (y == y[row])[others], cosines[row][others]
+        if relevant.any():
+            found = relevant[np.argsort(-scores, kind="stable")[:k]].sum()
+            p, r = found / k, found / relevant.sum()
+            lines.append((p, r, 2 * p * r / (p + r) if found else 0, metrics.average_precision_score(relevant, scores)))
+    return dict(zip((f"p@{k}", f"r@{k}", f"f1@{k}", "map"), np.mean(lines, axis=0), strict=True))
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.0])
+def test_retrieval_agrees_with_scikit_learn(monkeypatch: pytest.MonkeyPatch, apart: float) -> None:
+    monkeypatch.setattr("likeness.evaluations.retrieval.BLOCK", 500)  # several blocks a class
+    space = clouds(0, 90, apart=apart)
+    assert (space.unit @ space.unit.T < 0).mean() > 0.2  # many scores are negative
+    results = Retrieval()(space, space)
+    for name, expected in by_scikit_learn(space, 10).items():
+        assert value(results, name) == pytest.approx(expected, abs=1e-12)
+
+
+def test_equal_scores_share_their_places() -> None:
+    scores = np.array([[3, 2, 2, 2, 1, -np.inf]], np.float32)
+    relevant = np.array([True, False, True, False, True, False])
+    found, precision = judged(scores, scores[:, [0, 2, 4, 5]], k=2)
+    assert found[0] == pytest.approx(1 + 1 / 3)  # one of three equals is relevant, and one of them has a place
+    assert precision[0] == pytest.approx(metrics.average_precision_score(relevant[:5], scores[0, :5]), abs=1e-12)
+
+
+def test_with_constant_vectors_retrieval_is_the_share_of_the_class() -> None:
+    space = Space.of(np.ones((11, 4)), labels=["a"] * 6 + ["b"] * 5)
+    results = Retrieval(k=3)(space, space)
+    expected = (6 * 5 + 5 * 4) / 11 / 10
+    assert value(results, "p@3") == pytest.approx(expected)
+    assert value(results, "map") == pytest.approx(expected)
+
+
+def test_queries_without_a_relevant_item_do_not_count_and_are_said() -> None:
+    space = Space.of([[1, 0], [1, 0.1], [0, 1]], labels=["a", "a", "b"])
+    result = Retrieval(k=1)(space, space)["p@1"]
+    assert isinstance(result, Score)
+    assert result.value == 1
+    assert "1 test item alone in a class" in result.note
+    assert "k is 2, for there are only 3 test items" in Retrieval()(space, space)["map"].note
+
+
+# clustering
+
+
+def test_clustering_agrees_with_scikit_learn(digits: tuple[Space, Space], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("likeness.evaluations.clustering.BLOCK", 100_000)  # several blocks
+    x, y = digits[1].unit.astype(float), classes_of(digits[1])
+    found = np.random.default_rng(0).integers(0, 7, len(x))
+    found[0] = 7  # a cluster of one
+    table = Table.of(y, found)
+    assert rand_index(table)[0] == pytest.approx(metrics.adjusted_rand_score(y, found), abs=1e-12)
+    assert mutual_information(table)[0] == pytest.approx(metrics.normalized_mutual_info_score(y, found), abs=1e-12)
+    assert davies_bouldin(x, found) == pytest.approx(metrics.davies_bouldin_score(x, found), rel=1e-12)
+    np.testing.assert_allclose(shape_of(x, found).silhouette, metrics.silhouette_samples(x, found), atol=1e-12)
+
+
+def test_dunn_of_a_case_made_by_hand() -> None:
+    x = np.array([[0, 0], [0, 1], [3, 0], [3, 2], [3, 1]], float)
+    shape = shape_of(x, np.array([0, 0, 1, 1, 1]))
+    assert (shape.apart, shape.wide) == pytest.approx((3, 2), abs=1e-12)
+
+
+def test_clouds_far_apart_are_found_again() -> None:
+    space = clouds(0, 90, apart=8)
+    results = Clustering()(space, space)
+    assert value(results, "ari") == value(results, "nmi") == 1
+    assert value(results, "silhouette") > 0.5
+
+
+def test_without_labels_the_shape_of_clusters_is_still_told() -> None:
+    space = Space.of(clouds(0, 90, apart=8).vectors)
+    results = Clustering(clusters=3)(space, space)
+    assert why(results, "ari") == "the test items have no labels"
+    assert value(results, "silhouette") > 0.5
+
+
+def test_of_many_items_a_sample_is_clustered_and_that_is_said() -> None:
+    space = clouds(0, 90, apart=8)
+    results = Clustering(most=30)(space, space)
+    assert value(results, "ari") == 1
+    assert "30 of 90 test items" in results["dunn"].note
+
+
+# probes
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1e-2])
+@pytest.mark.parametrize("rows", [300, 40])
+def test_the_fit_is_scikit_learns_optimum(digits: tuple[Space, Space], penalty: float, rows: int) -> None:
+    x, y = digits[0].vectors[:rows].astype(float) / 16, classes_of(digits[0])[:rows]
+    ours = fit(torch.from_numpy(x)[None], torch.from_numpy(y)[None], 10, penalty)
+    theirs = LogisticRegression(C=1 / penalty / rows, tol=1e-9, max_iter=2000).fit(x, y)
+    assert ours.reached
+    np.testing.assert_allclose(ours.weight[0].T, theirs.coef_, atol=1e-4)
+    probabilities = ours(torch.from_numpy(x)).softmax(-1)[0]
+    np.testing.assert_allclose(probabilities, theirs.predict_proba(x), atol=1e-5)
+
+
+def test_many_small_fits_are_the_fits_alone(digits: tuple[Space, Space]) -> None:
+    x = torch.from_numpy(digits[0].vectors[:90].astype(float)).reshape(3, 30, 64) / 16
+    y = torch.from_numpy(classes_of(digits[0])[:90]).reshape(3, 30)
+    together = fit(x, y, 10, 0.1)
+    for n in range(3):
+        torch.testing.assert_close(
+            together.weight[n], fit(x[n : n + 1], y[n : n + 1], 10, 0.1).weight[0], atol=1e-4, rtol=0
+        )
+
+
+def test_the_linear_probe_reaches_what_scikit_learn_reaches(digits: tuple[Space, Space]) -> None:
+    train, test = digits
+    mean, deviation = train.vectors.mean(0), train.vectors.std(0)
+    a, b = ((side.vectors - mean) / np.where(deviation > 0, deviation, 1) for side in digits)
+    best = max(
+        LogisticRegression(C=1 / penalty / len(a), max_iter=1000).fit(a, classes_of(train)).score(b, classes_of(test))
+        for penalty in (1, 0.1, 0.01)
+    )
+    assert value(LinearProbe()(train, test), "linear") == pytest.approx(best, abs=0.015)
+
+
+def test_few_labels_are_as_many_of_each_class() -> None:
+    classes = np.repeat(np.arange(3), [5, 9, 30])
+    rows = drawn(classes, 4, draws=20, seed=0)
+    assert rows.shape == (20, 12)
+    np.testing.assert_array_equal(classes[rows], np.tile(np.repeat(np.arange(3), 4), (20, 1)))
+    assert all(len(set(each)) == 12 for each in rows.tolist())
+    assert len({tuple(each) for each in rows.tolist()}) == 20
+
+
+def test_more_labels_help_and_draws_are_counted(digits: tuple[Space, Space]) -> None:
+    results = FewLabels(draws=20)(*digits)
+    assert value(results, "few_shot_1") < value(results, "few_shot_5") < value(results, "few_shot_10")
+    one = results["few_shot_1"]
+    assert isinstance(one, Score)
+    assert one.n == 20
+    assert one.low is not None
+    assert one.high is not None
+    assert 0.3 < one.low < one.value < one.high < 0.9
+
+
+def test_few_labels_in_blocks_are_the_same(digits: tuple[Space, Space], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = FewLabels(draws=5, labels=(2,))(*digits)
+    monkeypatch.setattr("likeness.evaluations.probes.BLOCK", 3000)
+    assert value(FewLabels(draws=5, labels=(2,))(*digits), "few_shot_2") == pytest.approx(
+        value(whole, "few_shot_2"), abs=2e-3
+    )
+
+
+def test_too_few_labels_in_one_class_are_said() -> None:
+    train = Space.of(np.random.default_rng(0).normal(size=(13, 4)), labels=["a"] * 10 + ["rare"] * 3)
+    results = FewLabels()(train, train)
+    assert isinstance(results["few_shot_1"], Score)
+    assert why(results, "few_shot_5") == "class 'rare' has 3 training items, fewer than 5"
+
+
+def test_a_group_is_never_split() -> None:
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 40, 500)
+    held = held_out(np.random.default_rng(1), rng.integers(0, 3, 500), group)
+    assert not set(group[held]) & set(group[~held])
+    assert 0.1 < held.mean() < 0.3
+
+
+def test_without_groups_every_class_is_split_alike() -> None:
+    classes = np.repeat(np.arange(4), [10, 50, 100, 5])
+    held = held_out(np.random.default_rng(1), classes, None)
+    assert np.bincount(classes[held]).tolist() == [2, 10, 20, 1]
+
+
+# intervals
+
+
+def test_the_interval_of_a_mean_is_near_the_normal_one() -> None:
+    values = np.random.default_rng(0).normal(size=(400, 2)) * [1, 3]
+    half = 1.96 * values.std(axis=0) / 400**0.5
+    expected = np.stack([values.mean(axis=0) - half, values.mean(axis=0) + half])
+    np.testing.assert_allclose(interval(values, seed=0), expected, atol=0.04)
+
+
+# laws of all
+
+
+def everything(gallery: Space, test: Space) -> dict[str, float]:
+    evaluations = (Neighbours(k=5), Retrieval(k=5), Clustering())
+    return {name: value(each(gallery, test), name) for each in evaluations for name in each(gallery, test)}
+
+
+@LAW
+@given(SEEDS)
+def test_the_order_of_items_changes_nothing(seed: int) -> None:
+    gallery, test, rng = clouds(seed, apart=6), clouds(seed + 1, 40, apart=6), np.random.default_rng(seed)
+    expected = everything(gallery, test)
+    got = everything(gallery.only(rng.permutation(60)), test.only(rng.permutation(40)))
+    assert got == pytest.approx(expected, abs=1e-5)
+
+
+@LAW
+@given(SEEDS)
+def test_names_of_classes_change_nothing(seed: int) -> None:
+    gallery, test = clouds(seed), clouds(seed + 1, 40)
+    other = {0: "z", 1: "a", 2: "m"}
+    renamed = [side.labelled([other[code] for code in classes_of(side)]) for side in (gallery, test)]
+    assert everything(*renamed) == pytest.approx(everything(gallery, test), abs=1e-12)
+
+
+@LAW
+@given(SEEDS)
+def test_the_length_of_vectors_changes_nothing(seed: int) -> None:
+    gallery, test, rng = clouds(seed), clouds(seed + 1, 40), np.random.default_rng(seed)
+    scale = 2.0 ** rng.integers(-20, 20, (40, 1))  # exact in binary
+    longer = Space.of(test.vectors * scale, labels=classes_of(test))
+    assert everything(gallery.labelled(classes_of(gallery)), longer) == pytest.approx(
+        everything(gallery, test), abs=1e-12
+    )
+
+
+def test_unknown_labels_are_left_out() -> None:
+    gallery, test = clouds(0), clouds(1, 40)
+    strangers = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
+    mixed = [
+        Space.of(np.concatenate([side.vectors, strangers]), labels=[*side.table["label"].to_pylist(), *[None] * 30])
+        for side in (gallery, test)
+    ]
+    assert everything(*mixed) == everything(gallery, test)
+    assert LinearProbe()(*mixed) == LinearProbe()(gallery, test)
+
+
+def test_unit_is_what_all_of_them_read() -> None:
+    np.testing.assert_allclose(np.linalg.norm(unit(clouds(0).vectors), axis=1), 1, rtol=1e-6)
