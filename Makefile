@@ -43,5 +43,5 @@ $(READY): pyproject.toml constraints.txt
 	}
 	@echo "set-up: installing the versions of constraints.txt (some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable '.[dev]'
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints constraints.txt --editable '.[dev]'
 	@touch $@

@@ -4,8 +4,10 @@
     python benchmarks/objective.py large              16,384 pairs of 512 numbers; about ten minutes
     python benchmarks/objective.py huge               131,072 pairs, ours alone; about ten minutes
 
-Each contender lives in a process of its own. Peak memory is resident memory above the level before its first call at
-full size (its libraries being warm from a small call); times are CPU seconds of later calls, contenders taking turns.
+Each contender lives in processes of its own. Times are CPU seconds of later calls, contenders taking turns. Memory is
+the peak of resident memory above its level before a call: the first of a process, with all that it loads (torch's
+linear_cross_entropy imports its compiler), and one whose libraries are warm from a small call, which shows the work
+itself. Vectors and their gradients, which every contender must hold, are in both.
 Results are added to benchmarks/results/objective.json.
 """
 
@@ -29,7 +31,10 @@ RESULTS = Path(__file__).parent / "results" / "objective.json"
 SIMCLR, CLIP = 0.5, 0.07  # temperatures
 KILO = 1024
 WARM = 64  # rows of the call that only loads libraries
-Loss = Callable[[Any, Any], Any]  # leaves (N, D) of both views or towers -> a number to go backward from
+Loss = Callable[[Any], Any]  # a leaf (2 N, D), both views or towers one after the other -> a number to go backward from
+
+
+Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,9 @@ def ours(precision: str = "float32") -> Loss:
 
     objective = InfoNCE(temperature=SIMCLR, tile_precision=precision)
 
-    def loss(one: Any, two: Any) -> Any:
-        item, view = torch.arange(len(one)).repeat(2), torch.arange(2).repeat_interleave(len(one))
-        z = Embeddings(torch.cat([one, two]), Origin(item, view))
+    def loss(both: Any) -> Any:
+        items = len(both) // 2
+        z = Embeddings(both, Origin(torch.arange(items).repeat(2), torch.arange(2).repeat_interleave(items)))
         term = objective(z, z, SameItem()(z, z))
         return term.total / term.count
 
@@ -70,9 +75,9 @@ def ours_of_towers(precision: str = "float32") -> Loss:
 
     objective = InfoNCE(temperature=CLIP, tile_precision=precision)
 
-    def loss(one: Any, two: Any) -> Any:
-        item = torch.arange(len(one))
-        q, k = (Embeddings(x, Origin(item, torch.full_like(item, n))) for n, x in enumerate((one, two)))
+    def loss(both: Any) -> Any:
+        item = torch.arange(len(both) // 2)
+        q, k = (Embeddings(x, Origin(item, torch.full_like(item, n))) for n, x in enumerate(both.chunk(2)))
         ways = [objective(a, b, SameItem()(a, b)) for a, b in ((q, k), (k, q))]
         return sum(term.total / term.count for term in ways) / 2
 
@@ -82,18 +87,18 @@ def ours_of_towers(precision: str = "float32") -> Loss:
 def lightly() -> Loss:
     from lightly.loss import NTXentLoss  # type: ignore[import-not-found, unused-ignore]
 
-    loss: Loss = NTXentLoss(temperature=SIMCLR)
-    return loss
+    objective = NTXentLoss(temperature=SIMCLR)
+    return lambda both: objective(*both.chunk(2))
 
 
 def cross_entropy() -> Loss:
     import torch
     from torch.nn import functional as F
 
-    def loss(one: Any, two: Any) -> Any:
-        z = F.normalize(torch.cat([one, two]), dim=1)
+    def loss(both: Any) -> Any:
+        z = F.normalize(both, dim=1)
         logits = (z @ z.T / SIMCLR).fill_diagonal_(-torch.inf)
-        return F.cross_entropy(logits, torch.arange(len(z)).roll(len(one)))
+        return F.cross_entropy(logits, torch.arange(len(z)).roll(len(z) // 2))
 
     return loss
 
@@ -103,9 +108,11 @@ def linear_cross_entropy() -> Loss:
     import torch
     from torch.nn import functional as F
 
-    def loss(one: Any, two: Any) -> Any:
-        z, options = F.normalize(torch.cat([one, two]), dim=1), torch.nn.LinearCrossEntropyOptions()
-        return F.linear_cross_entropy(z / SIMCLR, z, torch.arange(len(z)).roll(len(one)), options=options)
+    options = torch.nn.LinearCrossEntropyOptions()
+
+    def loss(both: Any) -> Any:
+        z = F.normalize(both, dim=1)
+        return F.linear_cross_entropy(z / SIMCLR, z, torch.arange(len(z)).roll(len(z) // 2), options=options)
 
     return loss
 
@@ -115,8 +122,9 @@ def clip_cross_entropy() -> Loss:
     import torch
     from torch.nn import functional as F
 
-    def loss(one: Any, two: Any) -> Any:
-        logits, own = F.normalize(one, dim=1) @ F.normalize(two, dim=1).T / CLIP, torch.arange(len(one))
+    def loss(both: Any) -> Any:
+        a, b = F.normalize(both, dim=1).chunk(2)
+        logits, own = a @ b.T / CLIP, torch.arange(len(a))
         return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
     return loss
@@ -126,9 +134,11 @@ def clip_linear_cross_entropy() -> Loss:
     import torch
     from torch.nn import functional as F
 
-    def loss(one: Any, two: Any) -> Any:
-        a, b, own = F.normalize(one, dim=1), F.normalize(two, dim=1), torch.arange(len(one))
-        options = torch.nn.LinearCrossEntropyOptions()
+    options = torch.nn.LinearCrossEntropyOptions()
+
+    def loss(both: Any) -> Any:
+        a, b = F.normalize(both, dim=1).chunk(2)
+        own = torch.arange(len(a))
         ways = [F.linear_cross_entropy(x / CLIP, y, own, options=options) for x, y in ((a, b), (b, a))]
         return (ways[0] + ways[1]) / 2
 
@@ -153,7 +163,7 @@ CASES = {
 }
 
 
-def work(make: Callable[[], Loss], case: Case, pipe: Connection) -> None:
+def work(make: Callable[[], Loss], case: Case, warm: bool, pipe: Connection) -> None:
     """A contender's process: its loss and peak memory first, then seconds whenever asked."""
     import torch
 
@@ -161,24 +171,28 @@ def work(make: Callable[[], Loss], case: Case, pipe: Connection) -> None:
     try:
         loss = make()
     except ImportError as error:
-        return pipe.send(f"skipped: {error} (pip install {error.name})")
+        pipe.send(f"skipped: pip install {error.name}")
+        return
 
-    def once(items: int) -> float:
-        source = torch.Generator().manual_seed(0)
-        one = torch.randn(items, case.dim, generator=source)
-        leaves = [one, one + torch.randn(items, case.dim, generator=source)]
-        value = loss(*(leaf.requires_grad_() for leaf in leaves))
+    def once(leaf: Any) -> float:
+        leaf.grad = None
+        value = loss(leaf)
         value.backward()
         return float(value.detach())
 
-    once(WARM)
-    before = resident("VmRSS")
+    source = torch.Generator().manual_seed(0)
+    one = torch.randn(case.items, case.dim, generator=source)
+    leaf = torch.cat([one, one + torch.randn(case.items, case.dim, generator=source)]).requires_grad_()
+    if warm:
+        once(leaf.detach()[:WARM].clone().requires_grad_())
+    before, start = resident("VmRSS"), time.process_time()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    pipe.send((once(case.items), resident("VmHWM") - before))
+    value = once(leaf)
+    pipe.send((value, round(resident("VmHWM") - before, 1), round(time.process_time() - start, 4)))
     while pipe.recv():
         start = time.process_time()
-        once(case.items)
-        pipe.send(time.process_time() - start)
+        once(leaf)
+        pipe.send(round(time.process_time() - start, 4))
 
 
 def resident(kind: str) -> float:
@@ -193,40 +207,61 @@ def memory() -> float:
     return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) / KILO
 
 
-def measure(case: Case) -> dict[str, Any]:
+def started(make: Callable[[], Loss], case: Case, warm: bool) -> Connection:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    context.Process(target=work, args=(make, case, warm, there), daemon=True).start()
+    return here
+
+
+def measure(case: Case) -> dict[str, Result]:
     """name -> seconds of every turn, peak megabytes and loss; or why it was skipped."""
-    context, pipes, found = multiprocessing.get_context("spawn"), {}, {}
+    found: dict[str, Result] = {}
+    running: dict[str, Connection] = {}
     for name, make in case.contenders.items():
         needed = TABLES.get(name, 0) * 4 * (2 * case.items) ** 2 / KILO**2
         if needed > memory() / 2:
-            found[name] = {"skipped": f"would need {needed / KILO:.0f} GB"}
+            found[name] = {"skipped": f"skipped: it would need {needed / KILO:.0f} GB"}
             continue
-        here, there = context.Pipe()
-        context.Process(target=work, args=(make, case, there), daemon=True).start()
-        first = here.recv()
+        cold = started(make, case, warm=False)
+        first = cold.recv()
         if isinstance(first, str):
             found[name] = {"skipped": first}
             continue
-        found[name], pipes[name] = {"loss": first[0], "megabytes": round(first[1], 1), "seconds": []}, here
-    for _ in range(case.turns):
-        for name, pipe in pipes.items():
+        cold.send(False)
+        loss, megabytes, seconds = first
+        found[name] = {"loss": loss, "megabytes": megabytes, "megabytes_warm": None, "seconds": [seconds]}
+        if case.turns > 1:
+            running[name] = started(make, case, warm=True)
+            found[name].update(megabytes_warm=running[name].recv()[1], seconds=[])
+    for _ in range(case.turns if running else 0):
+        for name, pipe in running.items():
             pipe.send(True)
-            found[name]["seconds"].append(round(pipe.recv(), 4))
+            found[name]["seconds"].append(pipe.recv())
+    for pipe in running.values():
+        pipe.send(False)
     return found
 
 
-def show(case: Case, found: dict[str, Any]) -> None:
+def show(case: Case, found: dict[str, Result]) -> None:
     print(f"\n{case.title}; one thread, median of {case.turns} alternating turns (fastest, slowest)")
-    print(f"{'':28}{'CPU seconds':>24}{'x ours':>8}{'peak MB':>10}{'x ours':>8}{'loss':>12}")
+    print(
+        f"{'':28}{'CPU seconds':>24}{'x ours':>8}{'first MB':>10}{'x ours':>8}{'warm MB':>9}{'x ours':>8}{'loss':>11}"
+    )
     own = found["likeness"]
     for name, one in found.items():
         if "skipped" in one:
             print(f"{name:28}{one['skipped']}")
             continue
-        seconds, times = median(one["seconds"]), median(one["seconds"]) / median(own["seconds"])
-        spread = f"{seconds:.3f} ({min(one['seconds']):.3f}, {max(one['seconds']):.3f})"
-        more = one["megabytes"] / own["megabytes"]
-        print(f"{name:28}{spread:>24}{times:>8.2f}{one['megabytes']:>10.0f}{more:>8.2f}{one['loss']:>12.6f}")
+        spread = f"{median(one['seconds']):.3f} ({min(one['seconds']):.3f}, {max(one['seconds']):.3f})"
+        slower = median(one["seconds"]) / median(own["seconds"])
+        memory = times(one, own, "megabytes", 10) + times(one, own, "megabytes_warm", 9)
+        print(f"{name:28}{spread:>24}{slower:>8.2f}{memory}{one['loss']:>11.6f}")
+
+
+def times(one: Result, own: Result, kind: str, width: int) -> str:
+    """A figure and how many times ours it is."""
+    return f"{one[kind]:>{width}.0f}{one[kind] / own[kind]:>8.1f}" if one[kind] else f"{'-':>{width}}{'-':>8}"
 
 
 def machine() -> dict[str, str]:

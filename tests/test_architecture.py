@@ -31,12 +31,12 @@ ORDER = """
     relations objectives
     modalities encoders sources
     methods train plans
-    index space_write space_read space
+    index space_write space_read space_parts space
     evaluations
-    folder loaded embedding live runs
+    folder card loaded embedding live runs
     public scoring sheet export
     api sklearn
-    inspection forecast doctor findings
+    inspection copies forecast doctor findings
     screen commands demo
     cli __main__
 """.split()
@@ -313,7 +313,7 @@ def test_help_is_light():
         ("train photos simclrr", "did you mean 'simclr'"),
         ("show nosuch", "nosuch"),
         ("search nosuch query.jpg", "nosuch"),
-        ("trian photos", "did you mean 'train'"),
+        ("trian photos", "id you mean 'train'"),
     ],
 )
 def test_wrong_calls_are_answered_quickly_in_one_line(call, said, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 
@@ -205,6 +206,19 @@ def test_no_thread_is_left_behind(end):
         with pytest.raises(error):
             batches.throw(error())
     assert set(threading.enumerate()) == before
+
+
+def test_reading_threads_end_with_their_feed():
+    before = set(threading.enumerate())
+    made = feed(VALUES, workers=3)
+    made.prepare(0, None)
+    readers = set(threading.enumerate()) - before
+    assert readers
+    del made
+    gc.collect()
+    for thread in readers:
+        thread.join(timeout=5)
+    assert not any(thread.is_alive() for thread in readers)
 
 
 def test_the_background_works_two_ahead_and_no_more():

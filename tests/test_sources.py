@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import likeness.modalities
 from likeness.errors import Failed, WrongCall
 from likeness.sources import read
 from likeness.sources.arrays import channel_axis
+from likeness.sources.base import Quarantine
 from likeness.sources.forms import check, columns_of
 from likeness.sources.patterns import Excluded, matcher
 
@@ -154,6 +156,17 @@ class TestFolder:
         assert source.ids == ["dog/a.png", "cat/b.png"]
         assert labels(source) == ["dog", "cat"]
         assert source.raw("image", 0) == tmp_path / "dog/a.png"
+
+    def test_quarantine_takes_any_name_and_names_each_item_once(self, tmp_path):
+        quarantine = Quarantine({"gone.png": "dangling link"})
+        quarantine.add("a\n.png", "cannot open '\udcff.png':\n truncated")
+        quarantine.add("a\n.png", "another reason")
+        quarantine.write(tmp_path / "quarantine.jsonl")
+        lines = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+        assert lines == [
+            {"id": "gone.png", "reason": "dangling link"},
+            {"id": "a\n.png", "reason": "cannot open '\\udcff.png': truncated"},
+        ]
 
 
 class TestGlobsAndLists:

@@ -14,6 +14,7 @@ import pytest
 
 from likeness.errors import Failed, WrongCall
 from likeness.space import Space, unit
+from likeness.space_read import holds_vectors
 from likeness.space_write import writing
 
 IDS = ["a.jpg", 'sub dir/b\n"new", line.jpg', "ünï 🐈.jpg", "d", "e"]
@@ -153,6 +154,18 @@ def test_a_file_of_another_kind_is_one_line(tmp_path: Path, ending: str) -> None
         path.write_bytes(content)
         with pytest.raises(WrongCall, match=r"^[^\n]*x\.[^\n]*$"):
             Space.load(path)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "npy", "csv"])
+def test_a_file_of_embeddings_is_known_by_its_header(space: Space, tmp_path: Path, ending: str) -> None:
+    assert holds_vectors(space.save(tmp_path / f"x.{ending}"))
+    pq.write_table(space.table, tmp_path / "table.parquet")
+    np.save(tmp_path / "table.npy", np.zeros((4, 8, 8), np.uint8))
+    (tmp_path / "table.csv").write_text("id,label\n1,a\n")
+    (tmp_path / f"broken.{ending}").write_bytes(b"\x00")
+    for name in ("table", "broken", "missing"):
+        assert not holds_vectors(tmp_path / f"{name}.{ending}")
+    assert not holds_vectors(tmp_path)
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:

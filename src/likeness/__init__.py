@@ -1,8 +1,8 @@
 """likeness: learn representations by contrast.
 
 A *view* shows an item; an *encoder* places every view in a space; a *relation* says which of them belong together; an
-*objective* scores how far the space obeys it. A *method* is one sentence in these four words, a *plan* trains methods in
-order, and a *space* is what remains to search and to judge.
+*objective* scores how far the space obeys it. A *method* is one sentence in these four words, a *plan* trains methods
+in order, and a *space* is what remains to search and to judge.
 """
 
 from importlib import import_module
@@ -31,7 +31,19 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME)
+__all__ = [
+    "Failed",
+    "Interrupted",
+    "LikenessError",
+    "Run",
+    "Space",
+    "WrongCall",
+    "evaluate",
+    "load",
+    "read",
+    "steps",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

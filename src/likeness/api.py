@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from .catalogue import ROOT, Tree, catalogue
+from .catalogue import Tree, catalogue
 from .encoders import Own
 from .engine import Engine, agreed, device_of
 from .errors import Failed, WrongCall
@@ -23,7 +23,7 @@ from .modalities import Modality, Unreadable
 from .plans import Once, Plan, Watch
 from .recipe import looking_in
 from .runs import Event, Session, Summary
-from .sources import read
+from .sources import Columns, read
 from .sources.base import Source
 from .space import Space
 from .train import Step, checkpoint
@@ -69,18 +69,17 @@ def plan_tree(recipe: str | None, overrides: Sequence[tuple[str, Any]], device: 
     return catalogue().overridden(catalogue().recipe(name), overrides, name)
 
 
-def plan_of(
-    recipe: str | Path | Plan | None, overrides: Sequence[tuple[str, Any]] = (), device: str = "auto"
-) -> Once:
+def plan_of(recipe: str | Path | Plan | None, overrides: Sequence[tuple[str, Any]] = (), device: str = "auto") -> Once:
     """A recipe by name, file or value, with overrides.
 
     Raises:
         WrongCall: all that is wrong with it, on one line.
     """
-    if isinstance(recipe, Once):
-        return Once.of(catalogue().overridden(recipe.tree(), overrides, "recipe")) if overrides else recipe
-    with looking_in(Path(recipe).parent if recipe is not None else Path()):
-        return Once.of(plan_tree(str(recipe) if recipe is not None else None, overrides, device))
+    if isinstance(recipe, Plan):
+        return Once.of(catalogue().overridden(recipe.tree(), overrides, "recipe"))
+    name = None if recipe is None else str(recipe)
+    with looking_in(Path(name).parent if name else Path()):
+        return Once.of(plan_tree(name, overrides, device))
 
 
 def steps(data: Any, recipe: str | Path | Plan | None = None, **overrides: Any) -> Iterator[Step]:
@@ -98,7 +97,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     encoder: nn.Module | str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     exclude: Sequence[str] = (),
     progress: Callable[[Event], None] | None = None,
     **overrides: Any,
@@ -135,13 +134,13 @@ class Call:
     source: str | None
     recipe: str | Path | Plan | None = None
     overrides: tuple[tuple[str, Any], ...] = ()
-    columns: Mapping[str, str] | None = None
+    columns: Columns | None = None
     exclude: Sequence[str] = ()
 
     def tree(self) -> dict[str, Any]:
         recipe = self.recipe.fingerprint if isinstance(self.recipe, Plan) else self.recipe
         return {
-            "source": self.source,
+            "source": None if self.source is None else str(Path(self.source)),  # photos/ is photos
             "recipe": None if recipe is None else str(recipe),
             "overrides": [list(pair) for pair in self.overrides],
         }
@@ -160,20 +159,28 @@ def begin(data: Any, call: Call, out: Path | None, resume: bool, module: nn.Modu
     if resume and out is not None and (out / FINISHED).exists():
         return Summary(**json.loads((out / FINISHED).read_text()))
     before = _earlier(out, call) if resume and out is not None else None
-    plan = plan_of(call.recipe, call.overrides) if before is None else Once.read(before / RECIPE)
+    plan = plan_of(call.recipe, call.overrides) if before is None else _begun(before)
     engine = Engine.start(plan.device, plan.precision)
     columns, exclude = call.columns or plan.data.columns, call.exclude or plan.data.exclude
     source = read(data, columns=columns, exclude=exclude)
-    known = {"source": call.source, "columns": dict(columns), "exclude": tuple(exclude)}
+    kept = {name: part if isinstance(part, str) else "+".join(part) for name, part in columns.items()}
+    known = {"source": call.source, "columns": kept, "exclude": tuple(exclude)}
     plan = plan.model_copy(update={"data": plan.data.model_copy(update=known)})
     plan = _with_module(plan, module, source) if module is not None else plan
     plan = plan.fitted(source, engine) if before is None else plan
     state = checkpoint.load(before / CHECKPOINT, engine.rank) if before is not None else None
-    run = out or _numbered(source.name)
+    run = out or numbered(source.name)
     print_of = _listing(source)
     if before is not None and json.loads((before / CALL).read_text()).get("listing") != print_of:
         raise WrongCall(f"{source.name} has changed since {out} was begun: train anew with another --out")
     return Session(run, plan, source, engine, {**call.tree(), "listing": print_of}, state)
+
+
+def _begun(run: Path) -> Once:
+    """The plan of a run to go on with; plug-ins are looked for where its recipe file lies."""
+    named = json.loads((run / CALL).read_text())["recipe"]
+    with looking_in(Path(named or "").parent):
+        return Once.from_yaml(run / RECIPE)
 
 
 def _earlier(out: Path, call: Call) -> Path | None:
@@ -183,7 +190,9 @@ def _earlier(out: Path, call: Call) -> Path | None:
     then, now = json.loads((out / CALL).read_text()), json.loads(json.dumps(call.tree()))
     for name, value in now.items():
         if value and value != then[name]:
-            raise WrongCall(f"{out} was begun with {name} {then[name]}, not {value}: leave it out, or name another --out")
+            raise WrongCall(
+                f"{out} was begun with {name} {then[name]}, not {value}: leave it out, or name another --out"
+            )
     return out
 
 
@@ -214,7 +223,7 @@ def _readable(source: Source, role: str, modality: Modality) -> list[Any]:
     return found
 
 
-def _numbered(name: str) -> Path:
+def numbered(name: str) -> Path:
     """runs/NAME, or runs/NAME-2, -3, ... where that is taken; the same on every process."""
     stem = re.sub(r"[^\w.-]+", "-", Path(name.rstrip("/")).name.split(".")[0]).strip("-") or "run"
     number = 1

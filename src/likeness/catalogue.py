@@ -1,7 +1,7 @@
 """What there is to choose from, and the reading of KEY=VALUE: known without importing torch.
 
-`catalogue.json` holds every recipe class with its fields, their help, defaults and limits, and every named recipe. It is
-generated (`python -m likeness.describe`) and a test keeps it current.
+`catalogue.json` holds every recipe class with its fields, their help, defaults and limits, and every named recipe.
+It is generated (`python -m likeness.describe`) and a test keeps it current.
 """
 
 from __future__ import annotations
@@ -85,10 +85,16 @@ class Catalogue:
         given = self.short(str(given.get("kind", base)), base) | {n: v for n, v in given.items() if n != "kind"}
         fields = self.kind(given["kind"])["fields"]
         unknown = [name for name in given if name != "kind" and name not in fields]
-        if unknown:
-            raise WrongCall("; ".join(f"{given['kind']} has no {name!r}{meant(name, fields)}" for name in unknown))
-        whole = {name: self._value(given.get(name, about["default"]), about) for name, about in fields.items()}
-        return {"kind": given["kind"], **whole}
+        wrong = [f"{given['kind']} has no {name!r}{meant(name, fields)}" for name in unknown]
+        whole = {"kind": given["kind"]}
+        for name, about in fields.items():
+            try:
+                whole[name] = self._value(given.get(name, about["default"]), about)
+            except WrongCall as error:
+                wrong.append(str(error))
+        if wrong:
+            raise WrongCall("; ".join(wrong))
+        return whole
 
     def _value(self, value: Any, about: Mapping[str, Any]) -> Any:
         base = about["recipe"]
@@ -172,6 +178,8 @@ class Catalogue:
 
     def _checked(self, place: Place, value: Any) -> Any:
         base = place.about["recipe"]
+        if value is None and "none" in place.about["schema"].get("enum", ()):
+            value = "none"  # here the word means itself, as in scale=none
         if base is None or value is None:
             reason = unfit(value, place.about["schema"])
             if reason is not None:
@@ -253,9 +261,11 @@ def _yaml(value: str, text: str) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(value)
+        found = yaml.safe_load(value)
     except yaml.YAMLError:
         raise WrongCall(f"the value of {text!r} cannot be read: quote it") from None
+    # YAML takes 1e-3 for a word
+    return [read(one, text) if isinstance(one, str) else one for one in found] if isinstance(found, list) else found
 
 
 @cache

@@ -1,9 +1,9 @@
-"""The command line: reads arguments, calls the API, prints. Nothing here imports torch before the call is known good."""
+"""The command line: reads arguments, calls the API, prints. Torch is imported only once the call is known good."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ app = Typer(
 )
 
 Src = Annotated[str, Argument(metavar="SOURCE", help="A directory, a quoted glob, @list.txt, a table or arrays.")]
+Words = Annotated[list[str] | None, Argument(metavar="[RECIPE] [KEY=VALUE ...]", help="See `likeness show`.")]
 RunDir = Annotated[Path, Argument(metavar="RUN", help="A run folder.")]
 Columns = Annotated[str, Option("--columns", help="Rename columns: label=y,group=patient.")]
 Exclude = Annotated[list[str] | None, Option("--exclude", help="Leave out files that match; may be repeated.")]
@@ -37,7 +38,9 @@ Workers = Annotated[int, Option("--workers", min=1, help="Threads that read and 
 @app.command()
 def train(
     source: Src,
-    words: Annotated[list[str] | None, Argument(metavar="[RECIPE] [KEY=VALUE ...]", help="See `likeness show`.")] = None,
+    words: Annotated[
+        list[str] | None, Argument(metavar="[RECIPE] [KEY=VALUE ...]", help="See `likeness show`.")
+    ] = None,
     out: Annotated[Path | None, Option("--out", help="Run folder; without it a new one under runs/.")] = None,
     budget: Annotated[str, Option("--budget", help="Time for the whole run, such as 30m; it ends on time.")] = "",
     resume: Annotated[bool, Option("--resume", help="Go on with the run in --out from its last checkpoint.")] = False,
@@ -159,7 +162,9 @@ def search(
 
 
 @app.command()
-def compare(runs: Annotated[list[Path], Argument(metavar="RUN ...")], json_: Json = False, quiet: Quiet = False) -> None:
+def compare(
+    runs: Annotated[list[Path], Argument(metavar="RUN ...")], json_: Json = False, quiet: Quiet = False
+) -> None:
     """Put the scores of several runs side by side."""
     for run in runs:
         _run(run)
@@ -193,7 +198,8 @@ def export(
 def doctor(
     source: Src,
     views: Annotated[Path | None, Option("--views", help="Draw what the views look like, as a PNG.")] = None,
-    words: Annotated[list[str] | None, Argument(metavar="[RECIPE] [KEY=VALUE ...]", help="As for train.")] = None,
+    test: Annotated[str, Option("--test", help="Another source, none of whose items should be in this one.")] = "",
+    words: Words = None,
     columns: Columns = "",
     exclude: Exclude = None,
     device: Device = "auto",
@@ -206,8 +212,8 @@ def doctor(
     recipe, overrides = _words(words or [])
     from .commands.doctor import doctor as look
 
-    how = named, tuple(exclude or ())
-    found = look(source, *how, recipe, overrides, views, device, machine=json_, quiet=quiet)
+    how = named, tuple(exclude or ()), recipe, overrides, views, device, test or None
+    found = look(source, *how, machine=json_, quiet=quiet)
     if json_:
         echo(json.dumps(found))
 
@@ -255,5 +261,5 @@ def _words(words: Sequence[str]) -> tuple[str | None, list[tuple[str, Any]]]:
 def _run(run: Path) -> None:
     """Refuse what is no run, before torch is imported."""
     if not run.is_dir():
-        near: Mapping[str, None] = {str(p): None for p in run.parent.glob("*") if p.is_dir()} if run.parent.is_dir() else {}
+        near = [str(other) for other in run.parent.glob("*") if other.is_dir()] if run.parent.is_dir() else []
         raise WrongCall(f"run {run} does not exist{meant(str(run), near)}")

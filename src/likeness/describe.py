@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib import import_module
 from importlib.resources import files
-from inspect import cleandoc, isabstract
+from inspect import cleandoc
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin

@@ -13,18 +13,21 @@ import numpy as np
 import torch
 
 from .api import plan_of
+from .copies import Item, copies, formats
 from .engine import Engine
 from .errors import Failed
 from .forecast import Forecast, command, forecast
-from .inspection import Inspection, Item, copies, formats, inspected
+from .inspection import Inspection, inspected, readable
 from .modalities import Modality
-from .plans import MOST_WORKERS, Plan
+from .plans import MOST_WORKERS, Once, Plan
 from .sources import Columns, read
 from .sources.base import Labels, Source
+from .sources.data import Data
 
 READING = 20.0  # seconds that reading every item may take; in that time a large sample is read, and the screen says so
 COMPARING = 20.0  # seconds that looking for copies may take
 EXAMPLES = 3  # groups of copies whose items are named
+VIEWED = 6  # items whose views are drawn
 TRAIN = "train"  # the split that others are compared with
 
 
@@ -104,11 +107,13 @@ def doctor(
     columns: Columns | None = None,
     exclude: Sequence[str] = (),
     device: str = "auto",
+    views: Path | None = None,
 ) -> Diagnosis:
     """Look at a source and plan its training; changes nothing, and takes seconds, on large sets up to a minute.
 
     recipe, overrides, columns, exclude: as for `train`
-    test:   another source, whose items should not be among these
+    test:  another source, whose items should not be among these
+    views: a PNG to write, of what the views of some items look like
 
     Raises:
         WrongCall: the source, the recipe or a value cannot be right.
@@ -116,12 +121,11 @@ def doctor(
     source = read(data, columns=columns, exclude=exclude)
     plan = plan_of(recipe, overrides, device)
     engine = Engine.start(plan.device if device == "auto" else device, plan.precision)
-    known, problem = None, None
-    try:
-        plan = plan.fitted(source, engine)
-        known = forecast(plan, source, engine)
-    except Failed as error:
-        problem = str(error)
+    plan, known, problem = _planned(plan, source, engine)
+    if views is not None:
+        if known is None:
+            raise Failed(str(problem))
+        draw_views(plan.data, source, plan.seed, views)
     seen = {role: _seen(source, role, plan.data.modality.get(role)) for role in source.roles}
     bad = {row: why for inspection in seen.values() for row, why in inspection.reasons.items()}
     reasons = {source.ids[row]: why for row, why in sorted(bad.items())} | dict(source.unlisted)
@@ -145,6 +149,29 @@ def doctor(
         problem=problem,
         next=[command(source.name, name, dict(overrides), known.budget)] if known else [],
     )
+
+
+def _planned(plan: Once, source: Source, engine: Engine) -> tuple[Once, Forecast | None, str | None]:
+    """The plan fitted, what it comes to, or else why there can be none."""
+    try:
+        plan = plan.fitted(source, engine)
+        return plan, forecast(plan, source, engine), None
+    except Failed as error:
+        return plan, None, str(error)
+
+
+def draw_views(data: Data, source: Source, seed: int, out: Path) -> None:
+    """What the views of a few items look like, as a PNG.
+
+    Raises:
+        Failed: the file cannot be written.
+    """
+    role, modality = next(iter(data.modality.items()))
+    picture = data.views[role].sheet(readable(source, role, modality, VIEWED), modality, seed)
+    try:
+        picture.save(out, format="PNG")
+    except OSError as error:
+        raise Failed(f"{out} cannot be written: {error.strerror or error}") from error
 
 
 def _seen(source: Source, role: str, fitted: Modality | None) -> Inspection:

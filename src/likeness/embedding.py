@@ -1,4 +1,4 @@
-"""Embedding a whole source into a file, shard by shard, so that what was done is not done again after an interruption."""
+"""Embedding a whole source into a file, shard by shard: what was done is not done again after an interruption."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Engine:
         Filters lie in memory with their channels last, which convolutions are fastest on (1.4 times here, 3 with
         bfloat16) and nothing else notices.
         """
-        module = module.to(self.device, memory_format=torch.channels_last)
+        module = module.to(self.device).to(memory_format=torch.channels_last)
         if self.world == 1:
             return module
         return DistributedDataParallel(with_shared_norm(module), broadcast_buffers=False)

@@ -12,6 +12,7 @@ SHOWN = 3  # examples a line names
 CLASSES = 6  # classes that are named with their counts
 UNEVEN = 3  # times the largest class exceeds the smallest before it is said
 LARGE = 1_000_000
+UNITS = {"size": "px"}
 
 Line = tuple[str, str]  # subject, facts
 
@@ -45,13 +46,12 @@ def _counts(counts: Mapping[str, int], most: int = CLASSES) -> str:
 
 def _contents(found: Diagnosis) -> str:
     inspections = list(found.inspections.values())
-    read = min(inspection.read for inspection in inspections)
-    partly = f"the first {read:,} looked at, in random order" if read < found.items else ""
+    partly = [f"only {each.read:,} of them read, for lack of time" for each in inspections if not each.whole]
     bad = f"{found.unreadable:,} unreadable" if found.unreadable else ""
     whole = f"{found.items:,} {found.modality}{'' if found.items == 1 else 's'}"
     sizes = [_extent(inspection.extent) for inspection in inspections]
     kinds = [_kinds(inspection.kinds) for inspection in inspections]
-    return _joined([whole, _counts(found.formats), bad, partly, *sizes, *kinds])
+    return _joined([whole, _counts(found.formats), bad, *partly, *sizes, *kinds])
 
 
 def _extent(extent: Extent | None) -> str:
@@ -118,14 +118,13 @@ def _table(found: Diagnosis) -> list[Line]:
 def _machine(found: Diagnosis) -> str:
     machine = found.machine
     device = "no GPU" if machine.device == "cpu" else machine.device
-    known = found.plan
-    size = f" at {_facts(known.facts)}" if known else ""
-    speed = f"{machine.items_per_second:,.0f} {found.modality}s/s{size}" if machine.items_per_second else ""
+    speed = f"{machine.items_per_second:,.0f} {found.modality}s/s with this plan" if machine.items_per_second else ""
     return _joined([f"{counted(machine.cores, 'core')}, {device}", speed])
 
 
 def _facts(facts: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items())
+    """'3 channels, 64 px'."""
+    return ", ".join(f"{value} {UNITS.get(name, name)}" for name, value in facts.items())
 
 
 def _plan(found: Diagnosis) -> str:
@@ -134,8 +133,8 @@ def _plan(found: Diagnosis) -> str:
         return f"none: {found.problem}"
     weights = f"{known.parameters / LARGE:.1f} M weights"
     bought = f"{known.epochs:,.0f} epochs" if known.epochs >= 10 else f"{known.epochs:.1f} epochs"
-    length = f"{known.budget} buys {bought}" if known.budget else bought
+    length = f"{known.budget} buys {bought} here" if known.budget else bought
     views, held = ", ".join(known.views), f"{known.held:,} held out to score on" if known.held else ""
-    return _joined(
-        [f"{known.encoder} ({weights})", known.method, f"batch {known.batch}", views, known.optimizer, length, held]
-    )
+    network = f"{known.encoder} ({weights})"
+    shown = [network, known.method, _facts(known.facts), f"batch {known.batch}", views, known.optimizer, length, held]
+    return _joined(shown)

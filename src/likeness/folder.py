@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from .encoders import Encoder, Kept
 from .errors import Failed, WrongCall, meant
 from .modalities import Modality
-from .recipe import Tree
+from .recipe import only_from
 from .train.checkpoint import replacing
 
 WEIGHTS, ABOUT = "encoder.safetensors", "encoder.json"
@@ -25,15 +24,6 @@ RECIPE, SPACE, METRICS = "recipe.yaml", "space.parquet", "metrics.jsonl"
 HOLDOUT, SCORES, QUARANTINE, CARD = "holdout.json", "scores.json", "quarantine.jsonl", "README.md"
 CHECKPOINT, UNTRAINED = "checkpoint", "untrained.safetensors"
 CALL, FINISHED = "checkpoint/call.json", "finished.json"
-
-
-@dataclass(frozen=True)
-class Part:
-    """What is known of one role's encoder, apart from its weights."""
-
-    encoder: Tree
-    preprocessing: Tree
-    dim: int
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -52,7 +42,11 @@ def write_encoder(run: Path, kept: Mapping[str, Kept], modality: Mapping[str, Mo
     name = fingerprint(weights, parts)
     packages = {"likeness", "torch", *(package for one in kept.values() for package in one.recipe.needs)}
     write_weights(run / WEIGHTS, weights)
-    about = {"fingerprint": name, "roles": parts, "versions": {package: version(package) for package in sorted(packages)}}
+    about = {
+        "fingerprint": name,
+        "roles": parts,
+        "versions": {package: version(package) for package in sorted(packages)},
+    }
     write_json(run / ABOUT, about)
     return name
 
@@ -99,13 +93,21 @@ def read_about(run: Path) -> dict[str, Any]:
         raise WrongCall(f"{run} is no run: it has no {ABOUT}")
     try:
         about: dict[str, Any] = json.loads(path.read_text())
-        return about if about["roles"] else {}
-    except (ValueError, KeyError) as error:
+        known = [set(part) for part in about["roles"].values()] if "fingerprint" in about else []
+        if not known or not all({"encoder", "preprocessing", "dim"} <= names for names in known):
+            raise ValueError("it describes no encoder")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Failed(f"{path} is damaged: {error}") from error
+    return about
 
 
 def build(run: Path, allow: Iterable[str], given: nn.Module | None, weights: str = WEIGHTS) -> dict[str, Kept]:
-    """The encoders of a run by role, with the weights of that file."""
+    """The encoders of a run by role, with the weights of that file.
+
+    Raises:
+        WrongCall: it takes code from outside that is not allowed.
+        Failed: the files are damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -120,8 +122,9 @@ def build(run: Path, allow: Iterable[str], given: nn.Module | None, weights: str
     several = len(about["roles"]) > 1
     kept = {}
     for role, part in about["roles"].items():
-        recipe = trusted(part["encoder"], allow) if given is None else Encoder.of(part["encoder"])
-        module = given if given is not None else recipe.build()
+        with only_from(allow):
+            recipe = Encoder.of(part["encoder"])
+            module = recipe.build() if given is None else given
         own = {n.removeprefix(f"{role}."): v for n, v in tensors.items() if not several or n.startswith(f"{role}.")}
         _fill(module, own, run)
         kept[role] = Kept(recipe, module)
@@ -138,32 +141,6 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], run: Path) -> None:
 def _first(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[1] if len(lines) > 1 else lines[0]
-
-
-def trusted(tree: Tree, allow: Iterable[str]) -> Encoder:
-    """The encoder that a tree describes, once all code it names is this package's or allowed.
-
-    Raises:
-        WrongCall: it names a module that is not.
-    """
-    allowed = tuple(allow)
-    for name in _outside(tree):
-        package = name.partition(":")[0].partition(".")[0]
-        if package not in allowed and name.partition(":")[0] not in allowed:
-            raise WrongCall(
-                f"this encoder is code from outside, {name}: allow it with --allow {package} "
-                f"(in Python load(run, allow=[{package!r}]))"
-            )
-    return Encoder.of(tree)
-
-
-def _outside(tree: Any) -> list[str]:
-    """Names of all code from outside this package that building the tree would import."""
-    if isinstance(tree, dict):
-        here = [tree["kind"]] if ":" in str(tree.get("kind", "")) else []
-        here += [tree["name"]] if tree.get("kind") == "Own" else []
-        return here + [name for value in tree.values() for name in _outside(value)]
-    return [name for value in tree for name in _outside(value)] if isinstance(tree, list) else []
 
 
 def _compare_versions(run: Path, versions: Mapping[str, str]) -> None:

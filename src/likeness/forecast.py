@@ -16,6 +16,8 @@ from .recipe import Recipe
 from .sources.base import Source
 from .sources.holdout import hold_out
 
+FEW = 64  # items a step that are timed on a CPU, where an item takes about as long in any batch
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -53,12 +55,15 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
         Failed: the source cannot be trained on.
     """
     kept, held = hold_out(source, plan.data.holdout, plan.seed)
-    timed = plan.model_copy(update={"budget": plan.budget or BUDGET, "steps": None, "epochs": None})
+    batch = plan.data.batch or len(kept)
+    few = batch if engine.device.type != "cpu" else min(batch, FEW)
+    data = plan.data.model_copy(update={"batch": few})
+    timed = plan.model_copy(update={"data": data, "budget": plan.budget or BUDGET, "steps": None, "epochs": None})
     with closing(timed.run(source.only(kept), engine, Watch())) as training:
         step = next(training)  # before the first step the plan has timed some, at the smallest and the largest size
-    per_epoch = step.number / step.epoch
-    steps = plan.steps or (round(plan.epochs * per_epoch) if plan.epochs else step.steps)
-    encoders, batch = step.kept(), plan.data.batch or len(kept)
+    per_epoch = plan.data.sampling.steps(len(kept), batch)
+    epochs = plan.epochs or (plan.steps / per_epoch if plan.steps else step.epoch * step.steps / step.number)
+    encoders = step.kept()
     return Forecast(
         method=called(plan.method),
         encoder=" + ".join(called(each.recipe) for each in encoders.values()),
@@ -71,9 +76,9 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
         training=len(kept),
         held=len(held),
         budget=plan.budget,
-        steps=steps,
-        epochs=round(steps / per_epoch, 2),
-        items_per_second=round(batch / step.state()["pace"]["large"], 1),
+        steps=plan.steps or max(round(epochs * per_epoch), 1),
+        epochs=round(epochs, 2),
+        items_per_second=round(few / step.state()["pace"]["large"], 1),
     )
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+BOUNDS = {
+    "minimum": ("at least", operator.ge),
+    "maximum": ("at most", operator.le),
+    "exclusiveMinimum": ("above", operator.gt),
+    "exclusiveMaximum": ("below", operator.lt),
+}
 TYPES = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text"}
 
 
@@ -52,11 +59,9 @@ def _unfit_list(value: Any, schema: Mapping[str, Any]) -> str | None:
 def _out_of_range(value: Any, schema: Mapping[str, Any]) -> str | None:
     if isinstance(value, float) and not isfinite(value):
         return "expected a finite number"
-    bounds = (
-        ("minimum", "at least", lambda x, b: x >= b),
-        ("maximum", "at most", lambda x, b: x <= b),
-        ("exclusiveMinimum", "above", lambda x, b: x > b),
-        ("exclusiveMaximum", "below", lambda x, b: x < b),
-    )
-    broken = [f"{word} {schema[name]:g}" for name, word, holds in bounds if name in schema and not holds(value, schema[name])]
+    broken = [
+        f"{word} {schema[name]:g}"
+        for name, (word, holds) in BOUNDS.items()
+        if name in schema and not holds(value, schema[name])
+    ]
     return f"expected {' and '.join(broken)}" if broken else None

@@ -95,8 +95,7 @@ class Probe:
         training = module.training
         module.eval()
         parts = [
-            encoded(self.stack[start : start + ROWS].to(device), module)
-            for start in range(0, len(self.stack), ROWS)
+            encoded(self.stack[start : start + ROWS].to(device), module) for start in range(0, len(self.stack), ROWS)
         ]
         module.train(training)
         return F.normalize(torch.cat(parts).float().cpu(), dim=1)

@@ -14,7 +14,7 @@ from .engine import device_of
 from .errors import Failed, WrongCall, meant
 from .folder import CHECKPOINT, UNTRAINED, WEIGHTS, build, read_about
 from .modalities import Modality, Unreadable
-
+from .recipe import only_from
 from .sources import read
 from .sources.base import Quarantine, Source
 from .sources.feed import plain
@@ -87,7 +87,7 @@ class LoadedEncoder(nn.Module):
     def space(self, source: Source, rows: np.ndarray, vectors: np.ndarray) -> Space:
         """Vectors of some rows of a source, with their ids and all that its table says of them."""
         chosen = source.only(rows)
-        return Space(vectors, list(chosen.ids), chosen.table, self.fingerprint, encoder=self.embed_one)
+        return Space(vectors, list(chosen.ids), chosen.table, self.fingerprint, encoder=self)
 
     def embed_one(self, raw: Any) -> np.ndarray:
         """(dim,) the vector of one item: a path, bytes, a PIL image or an array."""
@@ -131,6 +131,7 @@ def load(
         raise WrongCall(f"{folder} has no role {chosen!r}{meant(chosen, roles)} (there are {', '.join(roles)})")
     place = device_of(device)
     kept = build(folder, allow, encoder, f"{CHECKPOINT}/{UNTRAINED}" if untrained else WEIGHTS)[chosen]
-    modality: Modality = Modality.of(roles[chosen]["preprocessing"])
+    with only_from(allow):
+        modality: Modality = Modality.of(roles[chosen]["preprocessing"])
     name = f"{about['fingerprint']}{'-untrained' if untrained else ''}"
     return LoadedEncoder(kept.module, modality, chosen, roles[chosen]["dim"], name).to(place)

@@ -16,6 +16,7 @@ from .engine import stacked
 from .stacks import Stack, encoded
 from .views import Embeddings, Views
 
+
 def mlp(*widths: int, norm: bool = True) -> nn.Sequential:
     """Linear layers of the given widths, BatchNorm and ReLU between them: the field's usual head."""
     layers: list[nn.Module] = []

@@ -146,7 +146,7 @@ class Journey:
     def __post_init__(self) -> None:
         data = self.plan.data
         sizes = [modality.facts["size"] for modality in data.modality.values() if "size" in modality.facts]
-        self.growth = Growth(max(sizes, default=None), data.grow, data.grown)
+        self.growth = Growth(max(sizes, default=None), *data.grow, data.grown)
         self.course, self.pace = Course(1), Pace(0.0, 0.0, self.growth)
 
     def steps(self, state: State | None) -> Iterator[Step]:
@@ -191,8 +191,8 @@ class Journey:
 
     def _state(self, number: int) -> State:
         pace = {"small": self.pace.small, "large": self.pace.large, "drift": self.pace.drift}
-        elapsed = self.watch.elapsed()
-        return {**self.descent.state(number), "course": self.course.state(), "pace": pace, "elapsed": elapsed}
+        clock = {"epoch": number / self.feed.steps_per_epoch, "elapsed": self.watch.elapsed()}
+        return {**self.descent.state(number), "course": self.course.state(), "pace": pace, **clock}
 
     def _trial(self) -> Pace:
         """Times a few real steps at the smallest and the largest size, and undoes them."""

@@ -26,8 +26,8 @@ def timm_encoder(text: str, beside: LoadedEncoder, device: str) -> LoadedEncoder
     name, _, file = rest.partition(":")
     if not timm.is_model(name):
         raise WrongCall(f"timm has no model {name!r}{meant(name, timm.list_models())}")
-    net = timm.create_model(name, num_classes=0)
-    settings = timm.data.resolve_model_data_config(net)
+    net: Any = timm.create_model(name, num_classes=0)
+    settings = net.pretrained_cfg
     path = Path(file) if file else _cached(name, net)
     if not path.is_file():
         raise WrongCall(f"weights {path} do not exist")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from hashlib import sha256
 from importlib import import_module
 from inspect import isabstract
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, m
 
 from .errors import WrongCall, meant
 
+_ALLOWED: ContextVar[frozenset[str] | None] = ContextVar("allowed", default=None)  # None: recipes are the user's own
 Tree = dict[str, Any]  # a recipe as YAML has it: plain values, `kind` beside the fields
 
 
@@ -51,9 +53,11 @@ class Recipe(BaseModel):
         """The recipe of that name; case is ignored. `module:Class` imports that module, as any import does.
 
         Raises:
-            WrongCall: there is none; the message lists those there are.
+            WrongCall: there is none; the message lists those there are. Or it is code that may not run here.
         """
         known = cls.names()
+        if ":" in name:
+            permit(name)
         if name in known:
             return known[name]
         if ":" in name:
@@ -123,7 +127,7 @@ class Recipe(BaseModel):
             raise WrongCall("; ".join(_said(each) for each in error.errors())) from None
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def from_yaml(cls, path: Path) -> Self:
         """From YAML.
 
         Raises:
@@ -135,7 +139,7 @@ class Recipe(BaseModel):
         """Every field, defaults too, as plain values."""
         return self.model_dump(mode="json")
 
-    def write(self, path: Path) -> None:
+    def to_yaml(self, path: Path) -> None:
         """Every field, defaults too, so that the file alone repeats the run."""
         path.write_text(yaml.safe_dump(self.tree(), sort_keys=False, allow_unicode=True))
 
@@ -151,6 +155,30 @@ class Recipe(BaseModel):
     def fingerprint(self) -> str:
         """Equal for equal recipes, in any process and on any day; names runs and caches."""
         return sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+@contextmanager
+def only_from(packages: Iterable[str]) -> Iterator[None]:
+    """Inside, recipes may name code of these packages and of this one, and no other is imported."""
+    before = _ALLOWED.set(frozenset(packages))
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(before)
+
+
+def permit(name: str) -> None:
+    """Refuse `module:Class` where it is neither of a package that is allowed, nor all are.
+
+    Raises:
+        WrongCall: with how to allow it.
+    """
+    module, allowed = name.partition(":")[0], _ALLOWED.get()
+    package = module.partition(".")[0]
+    if allowed is not None and not {module, package} & allowed:
+        raise WrongCall(
+            f"{name} is code from outside: allow it with --allow {package} (in Python load(run, allow=[{package!r}]))"
+        )
 
 
 @contextmanager

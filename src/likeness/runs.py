@@ -8,16 +8,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
+from .card import write_card
+from .encoders import Kept
 from .engine import Engine, agreed
-from .errors import Failed, Interrupted, WrongCall
+from .errors import Failed, Interrupted
 from .folder import (
     CALL,
     CHECKPOINT,
@@ -35,7 +35,7 @@ from .folder import (
 )
 from .live import Look, Probe
 from .loaded import LoadedEncoder
-from .plans import Once, Watch
+from .plans import Once, Training, Watch
 from .sources.base import Source
 from .sources.holdout import hold_out
 from .train import State, Step, checkpoint
@@ -43,7 +43,6 @@ from .train import State, Step, checkpoint
 SAVE = 60.0  # seconds between checkpoints
 LINES = 100  # log lines a run, at least 20 whatever the plan does to its length
 FEW = 10  # steps between questions to all processes, where there are several
-LOST = "more than half of the items cannot be read"
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,14 @@ class Summary:
     interrupted: bool
 
 
+@dataclass(frozen=True)
+class Reached:
+    """How far training has come."""
+
+    step: int
+    epoch: float
+
+
 @dataclass
 class Session:
     """One sitting of a run: iterate over it to train; each log line comes out as an `Event`.
@@ -98,42 +105,47 @@ class Session:
         self.training = self.source.only(self.kept)
         self.untrained = self.plan.untrained()
         self.look = Look(None, None)
+        self.reached = Reached(self.state["step"], self.state["epoch"]) if self.state else Reached(0, 0.0)
 
     def prepare(self) -> None:
         """Write what is known before the first step: recipe, hold-out and the encoder as it starts."""
         if not self.engine.leads or self.state is not None:
             return
         (self.run / CHECKPOINT).mkdir(parents=True, exist_ok=True)
-        self.plan.write(self.run / RECIPE)
+        self.plan.to_yaml(self.run / RECIPE)
         write_json(self.run / CALL, self.call)
         write_json(self.run / HOLDOUT, {"ids": [self.source.ids[row] for row in self.held]})
         write_weights(self.run / CHECKPOINT / UNTRAINED, joined(self.untrained))
 
     def __iter__(self) -> Iterator[Event]:
         self.prepare()
+        try:
+            with asked_to_stop() as stop:
+                yield from self._events(stop)
+        finally:
+            if self.engine.leads:
+                self._write_quarantine()
+
+    def _events(self, stop: threading.Event) -> Iterator[Event]:
         log = Log(self.run / METRICS, self.state["step"] if self.state else 0, self.engine.leads)
         probe = Probe.of(self) if self.engine.leads else None
-        last: Step | None = None
-        with asked_to_stop() as stop:
-            training = self.plan.run(self.training, self.engine, self.watch, self.state)
-            pace, saved = Meter(self), time.monotonic()
-            for step in finishing(training, self._finish):
-                last = step
-                pace.count(step)
-                if log.due(step):
-                    self._check(step)
-                    if probe is not None:
-                        self.look = probe.look(step, self.look)
-                    event = pace.event(step, self.look)
-                    log.write(event)
-                    yield event
-                if self._agreed(step, stop.is_set()):
-                    self._save(step)
-                    raise Interrupted(self._stopped(step))
-                if self._agreed(step, time.monotonic() - saved > SAVE):
-                    self._save(step)
-                    saved = time.monotonic()
-        assert last is not None
+        meter, saved = Meter(self), time.monotonic()
+        for step in finishing(self.plan.run(self.training, self.engine, self.watch, self.state), self._finish):
+            self.reached = Reached(step.number, step.epoch)
+            meter.count(step)
+            if log.due(step):
+                self._check(step)
+                if probe is not None:
+                    self.look = probe.look(step, self.look)
+                event = meter.event(step, self.look)
+                log.write(event)
+                yield event
+            stopping = self._agreed(step, stop.is_set())
+            if stopping or step.number == step.steps or self._agreed(step, time.monotonic() - saved > SAVE):
+                self._save(step)
+                saved = time.monotonic()
+            if stopping and step.number < step.steps:
+                raise Interrupted(self._stopped(step))
 
     def _agreed(self, step: Step, wish: bool) -> bool:
         """The leading process's wish, asked for at the same steps everywhere."""
@@ -148,8 +160,6 @@ class Session:
                 f"the loss became {step.loss} at step {step.number}: try a lower rate, learning_rate={rate / 3:.2g}, "
                 f"or precision=float32 (the last checkpoint is from before; {self.run} keeps it)"
             )
-        if len(self.watch.quarantine) * 2 > len(self.source):
-            raise Failed(f"{LOST} ({len(self.watch.quarantine):,} of {len(self.source):,}); see {self.run / QUARANTINE}")
 
     def _save(self, step: Step) -> None:
         if not math.isfinite(step.loss):
@@ -173,9 +183,8 @@ class Session:
             f"`likeness train {source} --out {self.run} --resume`"
         )
 
-    def _finish(self, kept: dict[str, Any], last: Step) -> None:
+    def _finish(self, kept: dict[str, Kept]) -> None:
         """Everything a finished run has: encoder, space, what could not be read, and the summary."""
-        self._save(last)
         if not self.engine.leads:
             return
         name = write_encoder(self.run, kept, self.plan.data.modality)
@@ -187,31 +196,22 @@ class Session:
         self._write_quarantine()
         self.summary = Summary(
             run=str(self.run),
-            steps=last.number,
-            epochs=round(last.epoch, 4),
+            steps=self.reached.step,
+            epochs=round(self.reached.epoch, 4),
             seconds=round(self.watch.elapsed(), 2),
             items=len(space),
             quarantined=len(self.watch.quarantine),
             interrupted=False,
         )
         write_json(self.run / FINISHED, asdict(self.summary))
+        write_card(self.run)
 
 
-def finishing(training: Any, finish: Callable[[dict[str, Any], Step], None]) -> Iterator[Step]:
-    """The steps of a plan; what it returns goes to `finish` with the last step."""
-    last: Step | None = None
-    try:
-        while True:
-            try:
-                step = next(training)
-            except StopIteration as end:
-                if last is not None:
-                    finish(end.value, last)
-                return
-            last = step
-            yield step
-    finally:
-        training.close()
+def finishing(training: Training, finish: Callable[[dict[str, Kept]], None]) -> Iterator[Step]:
+    """The steps of a plan; what it returns goes to `finish`."""
+    with closing(training):
+        kept = yield from training
+    finish(kept)
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from .card import write_card
 from .errors import Failed, WrongCall
 from .evaluations import Report, judge
-from .folder import HOLDOUT, SCORES, write_json
+from .folder import FINISHED, HOLDOUT, SCORES, write_json
 from .loaded import LoadedEncoder, load
 from .modalities import Modality
 from .sources.base import Quarantine, Source
@@ -52,7 +53,9 @@ def split(run: Path, source: Source, test: Source | None) -> Split:
         why = "training held out none of these items: the test part is a seeded tenth"
         parts = Split(source.only(kept), source.only(asked), f"{why}, and may have been trained on (without labels)")
     if min(len(parts.train), len(parts.test)) < 2:
-        raise WrongCall(f"{source.name} has {len(parts.train)} training and {len(parts.test)} test items: too few to score")
+        raise WrongCall(
+            f"{source.name} has {len(parts.train)} training and {len(parts.test)} test items: too few to score"
+        )
     return parts
 
 
@@ -121,7 +124,9 @@ def _labelling(labels: str | None) -> Callable[[Space], Space]:
 
     def renamed(space: Space) -> Space:
         if labels not in space.table.column_names:
-            raise WrongCall(f"there is no column {labels!r} (there are {', '.join(space.table.column_names) or 'none'})")
+            raise WrongCall(
+                f"there is no column {labels!r} (there are {', '.join(space.table.column_names) or 'none'})"
+            )
         return space.labelled(space.table.column(labels).to_pylist())
 
     return renamed
@@ -180,5 +185,9 @@ def keep(run: Path, scores: Mapping[str, Any]) -> None:
         before = json.loads(path.read_text()) if path.exists() else None
     except ValueError as error:
         raise Failed(f"{path} is damaged: {error}; move it away") from None
-    earlier = [] if before is None else [{k: v for k, v in before.items() if k != "earlier"}, *before.get("earlier", [])]
+    earlier = (
+        [] if before is None else [{k: v for k, v in before.items() if k != "earlier"}, *before.get("earlier", [])]
+    )
     write_json(path, {**scores, "earlier": earlier})
+    if (run / FINISHED).exists():
+        write_card(run)

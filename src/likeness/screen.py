@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -50,14 +50,16 @@ class TrainScreen:
     def __init__(self, to: Console, session: Session) -> None:
         self.to, self.session = to, session
         self.events: list[Event] = []
-        self.live = Live(console=to, auto_refresh=True, refresh_per_second=2, transient=False, get_renderable=self._draw)
+        self.live = Live(
+            console=to, auto_refresh=True, refresh_per_second=2, transient=False, get_renderable=self._draw
+        )
         self.seen, self.printed = time.monotonic(), -1
         modality = next(iter(session.plan.data.modality.values()))
         self.noun = f"{modality.label().lower()}s"
         labels = session.source.labels
         self.classes = len(labels.names) if labels else 0
 
-    def __enter__(self) -> TrainScreen:
+    def __enter__(self) -> Self:
         if self.to.is_terminal and not self.to.quiet:
             self.live.start()
         return self
@@ -77,8 +79,9 @@ class TrainScreen:
     def _status(self, event: Event) -> str:
         left = self._left(event)
         epochs = event.epoch * event.steps / event.step
+        done = f"epoch {_short(event.epoch)}/{_short(epochs)} · step {event.step:,}/{event.steps:,}"
         return (
-            f"epoch {_short(event.epoch)}/{_short(epochs)} · step {event.step:,}/{event.steps:,} · {clock(left)} left · "
+            f"{done} · {clock(left)} left · "
             f"{event.items_per_second:,.0f} {self.noun}/s · waiting for data {100 * event.waiting:.0f} %"
         )
 

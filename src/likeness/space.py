@@ -19,6 +19,7 @@ from .space_read import bare, numbered, read, taken
 from .space_write import writing
 
 CHUNK = 8192  # rows handed to a file at a time
+SHOWN = 80  # letters of a query that a message shows
 
 
 class Hit(NamedTuple):
@@ -226,13 +227,13 @@ class Space:
         return [[Hit(self.ids[row], score, row) for score, row in zip(*each, strict=True)] for each in pairs]
 
     def _embedded(self, query: Any) -> NDArray[np.float32]:
-        """(1, D) of a query that is a vector or can be made one."""
+        """(1, D) of a query that is a vector or can be made one; (M, D) stay what they are."""
         if isinstance(query, np.ndarray) and query.ndim <= 2 and query.shape[-1:] == (self.dim,):
             return np.atleast_2d(query)
         if self.encoder is None:
-            shown = f"an array {query.shape}" if isinstance(query, np.ndarray) else repr(query)
+            shown = f"an array {query.shape}" if isinstance(query, np.ndarray) else " ".join(repr(query).split())
             raise WrongCall(
-                f"{shown} is neither an id here nor a vector of {self.dim} numbers, and there is no encoder to "
+                f"{shown[:SHOWN]} is neither an id here nor a vector of {self.dim} numbers, and there is no encoder to "
                 "embed it: search a space that encoder.embed made, or embed the query first"
             )
         return np.atleast_2d(self.encoder.embed_one(query))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from .errors import WrongCall, meant
 from .space_write import HEADER, KEPT, column, format_of
+
+BROKEN = (pa.ArrowException, ValueError, OSError, EOFError)  # what readers raise at a file of another kind
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def read(path: Path, role: str | None = None) -> Stored:
         )
     try:
         return READERS[path.suffix.lower()](path, role)
-    except (pa.ArrowException, ValueError, OSError, EOFError) as error:
+    except BROKEN as error:
         if isinstance(error, WrongCall):
             raise
         said = " ".join(str(error).split()).rstrip(".")
@@ -52,20 +55,26 @@ def _parquet(path: Path, role: str | None) -> Stored:
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
         name = _column(path, schema, role)
-        others = [field.name for field in schema if not _holds_vectors(field)]
+        others = [field.name for field in schema if not _is_vector(field)]
         whole = file.read([name, *others])
     whole = whole.filter(whole.column(name).is_valid())  # an item that lacks the role has no vector
     kept = {key: value for key, value in (schema.metadata or {}).items() if key in KEPT}
-    about = json.loads((schema.metadata or {}).get(HEADER, b"{}"))
+    about = header(schema)
     ids = whole.column("id").cast(pa.string()).to_pylist() if "id" in others else numbered(whole.num_rows)
     whole = whole.replace_schema_metadata(kept or None)  # before columns go: pyarrow forgets N when none is left
     table = whole.drop_columns([name] + ["id"] * ("id" in others))
     return Stored(_matrix(whole.column(name)), ids, table, str(about.get("fingerprint", "")))
 
 
+def header(schema: pa.Schema) -> dict[str, Any]:
+    """What the writer of a Parquet file said of it: fingerprint, dim, roles; nothing if it was written elsewhere."""
+    about: dict[str, Any] = json.loads((schema.metadata or {}).get(HEADER, b"{}"))
+    return about
+
+
 def _column(path: Path, schema: pa.Schema, role: str | None) -> str:
     """The column of vectors that a role names, or the only one."""
-    there = [field.name for field in schema if _holds_vectors(field)]
+    there = [field.name for field in schema if _is_vector(field)]
     roles = [name.removeprefix("vector_") for name in there if name.startswith("vector_")]
     if not there:
         raise WrongCall(f"{path} holds no embeddings: expected a column `vector`, found {', '.join(schema.names)}")
@@ -77,7 +86,7 @@ def _column(path: Path, schema: pa.Schema, role: str | None) -> str:
     return there[0] if role is None else column(role)
 
 
-def _holds_vectors(field: pa.Field) -> bool:
+def _is_vector(field: pa.Field) -> bool:
     kinds = pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list
     if not (field.name == "vector" or field.name.startswith("vector_")) or not any(kind(field.type) for kind in kinds):
         return False
@@ -98,17 +107,21 @@ def _matrix(lists: pa.ChunkedArray) -> NDArray[np.float32]:
 
 def _npy(path: Path, role: str | None) -> Stored:
     vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.floating):
+    if not _is_matrix(vectors):
         raise WrongCall(f"{path} holds no embeddings: expected floats (N, D), found {vectors.dtype} {vectors.shape}")
     return Stored(np.array(vectors, np.float32), numbered(len(vectors)), bare(len(vectors)), "")
+
+
+def _is_matrix(array: NDArray[Any]) -> bool:
+    return array.ndim == 2 and np.issubdtype(array.dtype, np.floating)
 
 
 def _csv(path: Path, role: str | None) -> Stored:
     from pyarrow import csv
 
-    names = csv.open_csv(path).schema.names
-    values = [f"v{n}" for n in range(sum(re.fullmatch(r"v\d+", name) is not None for name in names))]
-    if not values or not set(values) <= set(names):
+    names = _csv_names(path)
+    values = _numbers(names)
+    if not values:
         raise WrongCall(f"{path} holds no embeddings: expected columns v0, v1, ..., found {', '.join(names[:8])}")
     types: Mapping[str, pa.DataType] = {"id": pa.string(), **dict.fromkeys(values, pa.float32())}
     convert = csv.ConvertOptions(
@@ -121,7 +134,35 @@ def _csv(path: Path, role: str | None) -> Stored:
     return Stored(vectors, ids, whole.select(rest) if rest else bare(len(vectors)), "")
 
 
+def _csv_names(path: Path) -> list[str]:
+    from pyarrow import csv
+
+    with csv.open_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True)) as file:
+        return list(file.schema.names)
+
+
+def _numbers(names: Sequence[str]) -> list[str]:
+    """The columns v0 to vD-1; none if one of them is not there."""
+    values = [f"v{n}" for n in range(sum(re.fullmatch(r"v\d+", name) is not None for name in names))]
+    return values if set(values) <= set(names) else []
+
+
 READERS: Mapping[str, Callable[[Path, str | None], Stored]] = {".parquet": _parquet, ".npy": _npy, ".csv": _csv}
+
+
+def holds_vectors(path: Path) -> bool:
+    """Whether a file is one of embeddings, rather than of items to embed; only its header is read."""
+    import pyarrow.parquet as pq
+
+    tests: Mapping[str, Callable[[], bool]] = {
+        ".parquet": lambda: any(_is_vector(field) for field in pq.read_schema(path)),
+        ".npy": lambda: _is_matrix(np.load(path, mmap_mode="r", allow_pickle=False)),
+        ".csv": lambda: bool(_numbers(_csv_names(path))),
+    }
+    try:
+        return path.is_file() and path.suffix.lower() in tests and tests[path.suffix.lower()]()
+    except BROKEN:
+        return False
 
 
 def numbered(n: int) -> list[str]:

@@ -155,6 +155,19 @@ def format_of(path: Path) -> type[Writer]:
     return FORMATS[path.suffix.lower()]
 
 
+def checked(path: Path, dtype: str) -> type[Writer]:
+    """The format, before any work is done.
+
+    Raises:
+        WrongCall: no such format or dtype, or no such folder.
+    """
+    if dtype not in DTYPES:
+        raise WrongCall(f"vectors are written as {' or '.join(DTYPES)}, not {dtype!r}{meant(dtype, DTYPES)}")
+    if not path.parent.is_dir():
+        raise WrongCall(f"{path}: there is no folder {path.parent}; make it first")
+    return format_of(path)
+
+
 @contextmanager
 def writing(path: Path, fingerprint: str = "", dtype: str = "float32") -> Iterator[Writer]:
     """A writer of the format that the path's ending names; what is at `path` is replaced at the end, or not at all.
@@ -163,11 +176,7 @@ def writing(path: Path, fingerprint: str = "", dtype: str = "float32") -> Iterat
         WrongCall: no such format or dtype, or no such folder.
         Failed: the disk is full, or nothing may be written there.
     """
-    kind = format_of(path)
-    if dtype not in DTYPES:
-        raise WrongCall(f"vectors are written as {' or '.join(DTYPES)}, not {dtype!r}{meant(dtype, DTYPES)}")
-    if not path.parent.is_dir():
-        raise WrongCall(f"{path}: there is no folder {path.parent}; make it first")
+    kind = checked(path, dtype)
     with replacing(path) as other:
         writer = kind(other, {"fingerprint": fingerprint}, dtype)
         try:

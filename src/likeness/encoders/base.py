@@ -28,6 +28,11 @@ class Encoder(Recipe, ABC):
         """The network, weights and all, drawn from torch's random numbers; imports what it needs only now."""
 
     @property
+    def code(self) -> str | None:
+        """Lines of Python that build the network as `model` without this package; None where there are none."""
+        return None
+
+    @property
     def needs(self) -> Mapping[str, str]:
         """Package -> version of what it takes to run alike, beside torch."""
         return {}

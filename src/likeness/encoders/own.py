@@ -10,6 +10,7 @@ from pydantic import PositiveInt, PrivateAttr
 from torch import nn
 
 from ..errors import WrongCall
+from ..recipe import permit
 from ..stacks import Stack
 from .base import Encoder
 
@@ -46,6 +47,7 @@ class Own(Encoder):
     def build(self) -> nn.Module:
         if self._module is not None:
             return deepcopy(self._module)
+        permit(self.name)
         module, _, attribute = self.name.partition(":")
         try:
             made = getattr(import_module(module), attribute)()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,44 +12,52 @@ from .base import Encoder
 
 
 class Residual(Encoder):
-    """Three stages of residual 3x3 blocks, average-pooled: (N, C, H, W) to (N, dim), for pictures of any size."""
+    """A strided stem and one residual block a stage, average-pooled: (N, C, H, W) to (N, dim), for any size.
+
+    Made for two cores: the resolution is halved at once and most filters see a few pixels only, so that a step costs
+    little and the weights are many (`benchmarks/LOG.md` has what else was tried).
+    """
 
     channels: PositiveInt | None = None
     """Colour channels; null: as the data have."""
-    width: PositiveInt = 32
-    """Channels of the first stage; doubled at each of the next two."""
-    dim: PositiveInt = 256
-    """Width of the features."""
+    widths: tuple[PositiveInt, ...] = (32, 64, 256)
+    """Filters of each stage; the last is the width of the features."""
+
+    @property
+    def dim(self) -> int:
+        return self.widths[-1]
 
     def build(self) -> nn.Module:
-        return ResidualNet(self.channels or 3, self.width, self.dim)
+        return ResidualNet(self.channels or 3, self.widths)
 
 
 class ResidualNet(nn.Module):
     """Built by `Residual`."""
 
-    def __init__(self, channels: int, width: int, dim: int) -> None:
+    def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.stem = convolved(channels, width)
-        widths = (width, 2 * width, 4 * width, dim)
-        self.stages = nn.Sequential(*(Block(a, b) for a, b in zip(widths, widths[1:], strict=False)))
+        self.stem = nn.Sequential(nn.Conv2d(channels, widths[0], 4, 2, 1, bias=False), nn.BatchNorm2d(widths[0]))
+        strides = [1] + [2] * (len(widths) - 1)
+        pairs = pairwise((widths[0], *widths))
+        self.stages = nn.Sequential(*(Block(a, b, stride) for (a, b), stride in zip(pairs, strides, strict=True)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.stages(F.relu(self.stem(x))).mean((2, 3))  # type: ignore[no-any-return]
+        pooled: Tensor = self.stages(F.relu(self.stem(x), inplace=True)).mean((2, 3))
+        return pooled
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions of stride 2 and 1 beside a pooled 1x1 shortcut."""
+    """Two 3x3 convolutions beside a shortcut, which is pooled and widened where the block does so (ResNet-D)."""
 
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
-        self.first = convolved(before, after, stride=2)
-        self.second = convolved(after, after)
-        self.shortcut = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(before, after, 1, bias=False))
+        self.first = nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after))
+        self.second = nn.Sequential(nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after))
+        self.shortcut: nn.Module = nn.Identity()
+        if before != after or stride > 1:
+            pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+            self.shortcut = nn.Sequential(pool, nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
-
-
-def convolved(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after))
+        inner = self.second(F.relu(self.first(x), inplace=True))
+        return F.relu(inner + self.shortcut(x), inplace=True)

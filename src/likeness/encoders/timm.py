@@ -54,6 +54,19 @@ class Timm(Encoder):
         return made
 
     @property
+    def code(self) -> str:
+        with torch.device("meta"):
+            net: Any = self.build()
+        arguments = "".join(f", {name}={value!r}" for name, value in self._arguments().items())
+        made = f"model = timm.create_model({self.name!r}{arguments})"
+        if not _takes_small_stem(net, self.size):
+            return f"import timm\n\n{made}"
+        place, conv = ("conv1", net.conv1) if isinstance(net.conv1, nn.Conv2d) else ("conv1[0]", net.conv1[0])
+        sizes = f"{conv.in_channels}, {conv.out_channels}, 3, padding=1, bias={conv.bias is not None}"
+        stem = f"model.{place} = nn.Conv2d({sizes})  # the stem for small pictures\nmodel.maxpool = nn.Identity()"
+        return f"import timm\nfrom torch import nn\n\n{made}\n{stem}"
+
+    @property
     def needs(self) -> Mapping[str, str]:
         return {"timm": version("timm")}
 
@@ -61,20 +74,26 @@ class Timm(Encoder):
 @cache
 def _dim(recipe: Timm) -> int:
     with torch.device("meta"):
-        return int(recipe.build().num_features)
+        net: Any = recipe.build()
+        return int(net.num_features)
 
 
-def _small_stem(net: nn.Module, size: int | None) -> nn.Module:
-    """ResNets keep the resolution of small pictures: 3x3 stem of stride 1, no max-pool (SimCLR, appendix B.9)."""
+def _takes_small_stem(net: nn.Module, size: int | None) -> bool:
     from timm.models.resnet import ResNet
 
-    if size is None or size > SMALL or not isinstance(net, ResNet):
-        return net
+    return size is not None and size <= SMALL and isinstance(net, ResNet)
+
+
+def _small_stem(net: Any, size: int | None) -> nn.Module:
+    """ResNets keep the resolution of small pictures: 3x3 stem of stride 1, no max-pool (SimCLR, appendix B.9)."""
+    whole: nn.Module = net
+    if not _takes_small_stem(whole, size):
+        return whole
     old = next(module for module in net.conv1.modules() if isinstance(module, nn.Conv2d))
     new = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=old.bias is not None)
-    if isinstance(net.conv1, nn.Conv2d):
+    if old is net.conv1:
         net.conv1 = new
-    else:
+    else:  # deep stems have three convolutions
         net.conv1[0] = new
     net.maxpool = nn.Identity()
-    return net
+    return whole

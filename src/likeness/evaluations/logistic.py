@@ -11,7 +11,9 @@ from torch import Tensor
 
 STEPS = 1000  # of L-BFGS at most; some 30 are needed
 HISTORY = 20  # steps that it remembers the curvature of
-CLOSE = 1e-6  # largest entry of the scaled gradient at the end
+CLOSE = {torch.float64: 1e-6, torch.float32: 1e-4}  # largest entry of the scaled gradient at the end
+BLOCK = 1 << 23  # logits held at a time: 64 MB
+ROUNDING = 10  # times the trace and the machine's precision keep the curvature positive
 SAMPLE = 8192  # rows that tell the scale of the features' directions well enough
 
 
@@ -28,10 +30,11 @@ class Fit:
         return x @ self.weight + self.bias
 
 
-def fit(x: Tensor, y: Tensor, classes: int, penalty: float, start: Fit | None = None, close: float = CLOSE) -> Fit:
+def fit(x: Tensor, y: Tensor, classes: int, penalty: float, start: Fit | None = None, close: float = 0) -> Fit:
     """The minimum of mean cross-entropy + penalty / 2 |weight|^2 for each of S problems; the bias is not penalised.
 
     x: (S, N, D) features, in float64 where the last digits matter; y: (S, N) classes; start: where to begin
+    close: how large the scaled gradient may be at the end, where less than the best will do
 
     scikit-learn's C is 1 / (penalty * N). Solved by L-BFGS over weights scaled by the Cholesky factor of
     X'X / (N C) + penalty, the curvature where all classes are equally likely, so correlated features cost no steps.
@@ -42,7 +45,7 @@ def fit(x: Tensor, y: Tensor, classes: int, penalty: float, start: Fit | None = 
         return Fit(basis @ small.weight, small.bias, small.reached)
     from scipy.optimize import minimize
 
-    problem = Problem(x, y, classes, penalty)
+    problem, close = Problem(x, y, classes, penalty), max(close, CLOSE[x.dtype])
     options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "maxcor": HISTORY, "gtol": close, "ftol": 0}
     found = minimize(problem, problem.flat(start), jac=True, method="L-BFGS-B", options=options)
     best = problem.fit(found.x)
@@ -56,7 +59,8 @@ class Problem:
         self.x, self.y, self.classes, self.penalty = x, y[..., None], classes, penalty
         some = x[:, :: max(x.shape[1] // SAMPLE, 1)]
         curvature = (some.mT @ some) / (some.shape[1] * classes)
-        curvature.diagonal(dim1=1, dim2=2).add_(penalty)
+        diagonal = curvature.diagonal(dim1=1, dim2=2)
+        diagonal += penalty + ROUNDING * torch.finfo(x.dtype).eps * diagonal.sum(1, keepdim=True)
         self.factor = torch.linalg.cholesky(curvature)  # (S, D, D) lower triangular
         self.stretch = classes**0.5  # the same for the bias, whose feature is 1
 
@@ -77,9 +81,14 @@ class Problem:
 
     def __call__(self, flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         now = self.fit(flat)
-        likely = now(self.x).log_softmax(-1)
-        loss = -likely.gather(-1, self.y).double().mean(1).sum() + self.penalty / 2 * now.weight.double().square().sum()
-        error = likely.exp_().scatter_add_(-1, self.y, likely.new_full((1, 1, 1), -1).expand_as(self.y))
-        error /= self.x.shape[1]
-        slope = torch.linalg.solve_triangular(self.factor, self.x.mT @ error + self.penalty * now.weight, upper=False)
-        return float(loss), self._flat(slope, error.sum(1, keepdim=True) * self.stretch)
+        weight, bias = self.penalty * now.weight, torch.zeros_like(now.bias)
+        loss = float((weight.double() * now.weight).sum()) / 2
+        step = max(BLOCK // (len(self.x) * self.classes), 1)
+        for x, y in zip(self.x.split(step, dim=1), self.y.split(step, dim=1), strict=True):
+            likely = now(x).log_softmax(-1)
+            loss -= float(likely.gather(-1, y).double().sum()) / self.x.shape[1]
+            error = likely.exp_().scatter_add_(-1, y, likely.new_full((1, 1, 1), -1).expand_as(y))
+            error /= self.x.shape[1]
+            weight, bias = weight + x.mT @ error, bias + error.sum(1, keepdim=True)
+        slope = torch.linalg.solve_triangular(self.factor, weight, upper=False)
+        return loss, self._flat(slope, bias * self.stretch)

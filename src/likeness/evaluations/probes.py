@@ -18,6 +18,7 @@ from .logistic import Fit, fit
 
 EXACT = 1 << 26  # numbers up to which features are float64 (512 MB)
 BLOCK = 1 << 24  # numbers of one stack of few-label problems, or of one block of test features
+DRAWS, FEWER, MANY = 50, 20, 100  # with more than MANY classes fits are slow and means steady: FEWER draws do
 ROUGH = 1e-3  # how close to its optimum a fit must be to choose a penalty by
 
 
@@ -73,10 +74,10 @@ class FewLabels(Evaluation):
 
     labels: Sequence[PositiveInt] = (1, 5, 10)
     """Labelled items a class."""
-    draws: PositiveInt = 50
-    """Choices of them that are averaged."""
-    c: PositiveFloat = 1.0
-    """scikit-learn's C: the weight of the data against the penalty (Tian et al. 2020, arXiv:2003.11539, use 1 too)."""
+    draws: PositiveInt | None = None
+    """Choices of them that are averaged; None is 50, or 20 where there are more than 100 classes."""
+    c: PositiveFloat = 10.0
+    """scikit-learn's C: the weight of the data against the penalty."""
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -84,7 +85,7 @@ class FewLabels(Evaluation):
 
     def scores(self, gallery: Space, test: Space) -> dict[str, Result]:
         task = Task.of(gallery, test)
-        kept = Standard.of(task.gallery, exact=True)
+        kept = Standard.of(task.gallery, exact=False)
         return {row.name: self._score(task, kept, n) for row, n in zip(self.rows, self.labels, strict=True)}
 
     def _score(self, task: Task, kept: Standard, n: int) -> Result:
@@ -94,7 +95,7 @@ class FewLabels(Evaluation):
             return Missing(f"class {short!r} has {counted(int(sizes.min()), 'training item')}, fewer than {n}")
         if len(present) < 2:
             return Missing("all training items are of one class")
-        rows = drawn(y, n, self.draws, self.seed)
+        rows = drawn(y, n, self.draws or (DRAWS if len(present) <= MANY else FEWER), self.seed)
         classes = torch.arange(len(present)).repeat_interleave(n)
         step = max(BLOCK // (rows.shape[1] * kept.dim), 1)
         accuracies = []
@@ -103,7 +104,7 @@ class FewLabels(Evaluation):
             best = fit(x, classes.expand(len(x), -1), len(present), 1 / (self.c * len(classes)), None, ROUGH)
             scaled = Fit(best.weight * kept.dim**-0.5, best.bias, best.reached)
             accuracies.append((present[predicted(kept, scaled, task.test)] == task.asked).mean(axis=1))
-        return score(np.concatenate(accuracies), self.seed, n=self.draws, note=task.note)
+        return score(np.concatenate(accuracies), self.seed, n=len(rows), note=task.note)
 
 
 def drawn(classes: NDArray[np.int64], n: int, draws: int, seed: int) -> NDArray[np.int64]:
@@ -122,7 +123,11 @@ class Standard:
 
     @classmethod
     def of(cls, space: Space, exact: bool) -> Standard:
-        mean, deviation = space.vectors.mean(axis=0, dtype=float), space.vectors.std(axis=0, dtype=float)
+        x = space.vectors
+        mean, square = x.mean(axis=0, dtype=float), np.zeros(space.dim)
+        for first in range(0, len(x), step := max(BLOCK // space.dim, 1)):
+            square += ((x[first : first + step] - mean) ** 2).sum(axis=0)
+        deviation = np.sqrt(square / len(x))
         deviation[deviation <= np.finfo(np.float32).eps * np.abs(mean)] = 0  # rounding, nothing else
         return cls(mean, deviation, torch.float64 if exact else torch.float32)
 

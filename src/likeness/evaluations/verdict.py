@@ -8,6 +8,7 @@ from typing import Any
 from .base import Result, Row, Score
 
 CALLED = {"raw": "raw pixels", "untrained": "the untrained encoder"}
+COLUMNS = {"raw": "raw pixels"}
 FAR = 0.15  # of all test items: from there on 'far better'
 
 Results = Mapping[str, Mapping[str, Result]]  # space -> score -> result
@@ -64,7 +65,7 @@ def _without_classes(results: Results, called: Mapping[str, str]) -> str:
 def table(
     scores: Mapping[str, Mapping[str, Mapping[str, Any] | None]],
     rows: Sequence[Row],
-    called: Mapping[str, str] = CALLED,
+    called: Mapping[str, str] = COLUMNS,
 ) -> list[list[str]]:
     """The `scores` of a report as text, the first line the names of columns; what nothing is known of is left out.
 
@@ -72,10 +73,9 @@ def table(
     """
     titles = {row.name: row for row in rows}
     columns = list(dict.fromkeys(name for line in scores.values() for name, score in line.items() if score))
-    names = ["untrained" if name == "untrained" else called.get(name, name) for name in columns]
     shown = {name: titles.get(name, Row(name, name)) for name, line in scores.items() if any(line.values())}
     return [
-        ["", *names],
+        ["", *(called.get(name, name) for name in columns)],
         *(
             [row.title, *(cell(scores[name].get(at), row, at == "encoder") for at in columns)]
             for name, row in shown.items()

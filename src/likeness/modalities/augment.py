@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
+from PIL import Image as Pillow
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
@@ -120,11 +121,16 @@ class ImageAugmentation(Augmentation):
             views[chunk] = modality.normalised(planes.index_select(1, part.row.argsort()).transpose(0, 1))
         return views
 
+    def sheet(self, items: Sequence[Pixels], modality: Image, seed: int) -> Pillow.Image:
+        from .sheet import sheet
+
+        return sheet(modality, self, items, seed)
+
     def _drawn(self, names: Names, shapes: Tensor) -> Drawn:
         """The parameters of V * N rows, drawn on the CPU so that every device gets the same; shapes: (V * N, 2)."""
         item = names.item.cpu().repeat(self.views)
         view = torch.arange(self.views).repeat_interleave(len(names.item))
-        u = uniform(CROP.stop, torch.tensor(names.seed), torch.tensor(names.epoch), item, view)
+        u = uniform(CROP.stop, names.seed, names.epoch, item, view)
         height, width = shapes.unbind(1)
         spread = [part * (self.colour or 0.0) for part in JITTER]
         least = [*(max(1 - s, 0.0) for s in spread[:3]), -spread[3], self.blur_sigma[0]]
@@ -179,7 +185,7 @@ class Drawn:
     amount: Tensor
 
     def sorted(self, a_time: int) -> Drawn:
-        """The same, within chunks of `a_time` rows in such an order that coloured rows lie first, and grey ones together.
+        """The same, but within chunks of `a_time` rows coloured ones come first, and grey ones lie together.
 
         Slices of memory are several times quicker than rows picked here and there.
         """

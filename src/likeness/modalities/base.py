@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from PIL import Image as Pillow
+from pydantic import Field
 from torch import Tensor
 
 from ..recipe import Recipe
@@ -76,7 +77,7 @@ class Modality(Recipe, ABC):
 
     @abstractmethod
     def fitted(self, samples: Sequence[Any]) -> Self:
-        """With every None field found from some stored values (channels, depth, mean, ...). Unreadable ones are left out.
+        """With every None field found from some stored values (channels, mean, ...); unreadable ones are left out.
 
         Raises:
             Failed: none of the samples can be read.
@@ -126,7 +127,7 @@ class Augmentation(Recipe, ABC):
     operations: ClassVar[tuple[str, ...]] = ()
     """Fields that each switch one operation on, in the order in which they are done; 0 and null are off."""
 
-    views: int = 2
+    views: int = Field(2, ge=1)
     """Views drawn of each item."""
 
     @abstractmethod
@@ -136,6 +137,10 @@ class Augmentation(Recipe, ABC):
     @abstractmethod
     def prepare(self, items: Sequence[Any], names: Names, modality: Any, size: int | None) -> Prepared:
         """The part done where items are decoded, on the CPU in a worker: stack, or cut where sizes differ."""
+
+    @abstractmethod
+    def sheet(self, items: Sequence[Any], modality: Any, seed: int) -> Pillow.Image:
+        """A picture of what it does: items as read, views of them as training draws them, each operation alone."""
 
     @abstractmethod
     def draw(self, prepared: Prepared, names: Names, modality: Any, size: int | None) -> Stack:

@@ -14,7 +14,7 @@ COLOURS = 3  # channels where colour means something
 SECTORS = 6  # of the hue's circle: red, yellow, green, cyan, blue, magenta
 CENTRES = (0, 1 / 3, 2 / 3)  # where on it, in turns, red, green and blue lie
 SHADE = 1e-8  # chroma below which a pixel has no hue
-YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.321), (0.211, -0.523, 0.311))
+YIQ = (GREY, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))  # luma and two axes of chrominance (FCC)
 
 
 def luma(planes: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def turn_hue_(planes: Tensor, turn: Tensor) -> Tensor:
 
 
 def rotate_hue_(planes: Tensor, turn: Tensor) -> Tensor:
-    """The linear stand-in for hue: chrominance rotated by `turn` (N,), in turns, about the grey axis of YIQ. In place."""
+    """Linear stand-in for hue: chrominance rotated by `turn` (N,), in turns, about YIQ's grey axis. In place."""
     to = planes.new_tensor(YIQ)
     cos, sin = (2 * torch.pi * turn).cos(), (2 * torch.pi * turn).sin()
     none, one = torch.zeros_like(turn), torch.ones_like(turn)
@@ -71,7 +71,7 @@ def rotate_hue_(planes: Tensor, turn: Tensor) -> Tensor:
 
 
 def blurred(planes: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Gaussian blur of (C, N, S, S) with each image's sigma (N,), in pixels, cut off at `radius`; mirrored at the edges.
+    """Gaussian blur of (C, N, S, S), sigma (N,) in pixels, cut off at `radius` and mirrored at the edges.
 
     As two matrix products: quicker than grouped convolutions on a CPU, and the same for any number of images.
     """

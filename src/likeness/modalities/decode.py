@@ -6,6 +6,7 @@ Nothing here knows what an encoder wants: `decoded` gives (H, W, C) in the file'
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import warnings
@@ -13,7 +14,6 @@ from functools import singledispatch
 from io import BytesIO
 from pathlib import Path
 from struct import error as StructError
-from struct import unpack_from
 from typing import Any
 from zlib import error as ZlibError
 
@@ -24,12 +24,13 @@ from PIL import ImageOps
 from torch import Tensor
 
 from .base import Unreadable
+from .deep import deep, is_deep
+from .jpeg import jpeg
+from .limits import FILE, bounded
 from .tiff import many_channels
 
 Pixels = NDArray[Any]  # (H, W, C), contiguous; uint8, uint16 or float32
 
-PIXELS = 178_956_970  # most pixels of an image, as Pillow has it: 0.5 GB of 24-bit colour
-FILE = 2**31  # most bytes of a file
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "ICO")  # what Pillow may open
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".tif", ".tiff"),
@@ -37,18 +38,17 @@ SUFFIXES = (
 )
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 PICTURE = 8  # rows and columns from which a matrix may be a grey image
-TOLD = 40  # characters of a library's own message that a reason keeps
-ORIENTATION = 0x0112  # the EXIF tag: how the camera was held
+TOLD = 80  # characters of a library's own message that a reason keeps
 WHITE = (255, 255, 255, 255)
-HARMLESS = ("extraneous bytes", "SOS parameters", "Adobe")  # what libjpeg complains of though every pixel is there
 
 # Pillow's parsers and decoders raise whatever a damaged file makes them trip over.
 BROKEN = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, StructError,
           SyntaxError, TypeError, ValueError, ZlibError)  # fmt: skip
 
-# Pillow warns of odd metadata, which harms nobody. One filter for that package, set once: `catch_warnings` is not safe
-# in decoding threads.
+# Pillow warns of odd metadata, which harms nobody, and logs what it also raises. Set once for that package, since
+# `catch_warnings` is not safe in decoding threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @singledispatch
@@ -124,18 +124,19 @@ def _(raw: bytes, least: int | None = None) -> Pixels:
     if not raw:
         raise Unreadable("empty file")
     if raw.startswith(b"\xff\xd8"):
-        return _jpeg(raw, least)
+        pixels = jpeg(raw, least)
+        return decoded(_opened(raw)) if pixels is None else pixels
     image = _opened(raw)
     if image is None:
-        return many_channels(raw, PIXELS)
-    if image.format == "PNG" and raw[24] == 16 and image.mode not in ("I;16", "I"):
-        return _deep_png(raw, image)
-    return decoded(image)
+        return many_channels(raw)
+    pixels = decoded(image)
+    deeper = deep(raw, image) if is_deep(raw, image) else None
+    return pixels if deeper is None else deeper
 
 
 @decoded.register
 def _(raw: Pillow.Image, least: int | None = None) -> Pixels:
-    _bounded(*raw.size)
+    bounded(*raw.size)
     try:
         raw.load()
         return decoded(_in_plain_mode(_upright(raw)))
@@ -163,60 +164,6 @@ def _contents(path: Path) -> bytes:
         raise Unreadable("symlink loop" if looped else f"cannot be read: {error}") from None
 
 
-def _bounded(width: int, height: int) -> None:
-    if width * height > PIXELS:
-        raise Unreadable(f"claims {width:,} x {height:,} pixels, more than an image may have")
-
-
-def _jpeg(data: bytes, least: int | None) -> Pixels:
-    import simplejpeg
-
-    try:
-        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:  # libjpeg-turbo's simple interface takes common samplings only
-        image = _opened(data)
-        if image is None:
-            raise Unreadable("truncated JPEG: the header ends early") from None
-        return decoded(image)
-    _bounded(width, height)
-    wanted = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}.get(space, "RGB")
-    size = {"min_height": least, "min_width": least, "min_factor": 2} if least and min(height, width) > least else {}
-    try:
-        pixels = simplejpeg.decode_jpeg(data, wanted, **size)
-    except ValueError as error:
-        if not any(complaint in str(error) for complaint in HARMLESS):
-            broken = "truncated" if "remature end" in str(error) else "corrupt"
-            raise Unreadable(f"{broken} JPEG: {error}") from None
-        pixels = simplejpeg.decode_jpeg(data, wanted, strict=False, **size)
-    if wanted == "CMYK":  # stored inverted, as Adobe does: what is left of white after each ink, and after black
-        ink, black = pixels[..., :3].astype(np.uint16), pixels[..., 3:]
-        pixels = ((ink * black + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(turned(pixels, orientation(data)))
-
-
-def orientation(jpeg: bytes) -> int:
-    """EXIF's orientation, 1 to 8, of a JPEG; 1 where it says nothing that can be read."""
-    start = jpeg.find(b"Exif\0\0", 0, 2**16) + 6
-    try:
-        order = {b"II": "<", b"MM": ">"}[jpeg[start : start + 2]]
-        first = start + unpack_from(f"{order}I", jpeg, start + 4)[0]
-        for entry in range(unpack_from(f"{order}H", jpeg, first)[0]):
-            tag, _, _, value = unpack_from(f"{order}HHIH", jpeg, first + 2 + 12 * entry)
-            if tag == ORIENTATION:
-                return int(value) if 1 <= value <= 8 else 1
-    except (KeyError, StructError):
-        pass
-    return 1
-
-
-def turned(pixels: Pixels, orientation: int) -> Pixels:
-    """As the camera saw it: EXIF's eight orientations are a transposition, then flips."""
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    upside_down, mirrored = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
-    return pixels[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
-
-
 def _opened(data: bytes) -> Pillow.Image | None:
     """Pillow's lazy image by its first bytes, header only; None for a TIFF that Pillow has no mode for.
 
@@ -233,7 +180,7 @@ def _opened(data: bytes) -> Pillow.Image | None:
             if name == "TIFF" and isinstance(error, SyntaxError):
                 return None
             raise Unreadable(_damage(name, error)) from None
-        _bounded(*image.size)
+        bounded(*image.size)
         return image
     raise Unreadable("no image of a known format")
 
@@ -259,35 +206,10 @@ def _in_plain_mode(image: Pillow.Image) -> Pixels:
     return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
 
 
-def _deep_png(data: bytes, image: Pillow.Image) -> Pixels:
-    """16-bit colour, which Pillow would cut to 8 bits; it looks first all the same, as libpng complains on stderr."""
-    import cv2
-
-    turn = image.getexif().get(ORIENTATION, 1)
-    decoded(image)
-    bare = b"".join(data[start:end] for start, end in _chunks(data))
-    pixels = cv2.imdecode(np.frombuffer(bare, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim != 3:
-        return decoded(image)
-    colours, alpha = pixels[..., 2::-1].astype(np.float64), pixels[..., 3:] / 65535
-    if alpha.size:
-        colours = colours * alpha + 65535 * (1 - alpha)
-    return np.ascontiguousarray(turned(colours.round().astype(np.uint16), turn))
-
-
-def _chunks(png: bytes) -> list[tuple[int, int]]:
-    """Where the signature and the chunks that hold pixels lie: no colour profiles, times or texts."""
-    kept, place = [(0, 8)], 8
-    while place + 12 <= len(png):
-        end = place + 12 + unpack_from(">I", png, place)[0]
-        if png[place + 4 : place + 8] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            kept.append((place, end))
-        place = end
-    return kept
-
-
 def _damage(kind: str, error: Exception) -> str:
     """A library's complaint as a reason."""
     said = " ".join(str(error).split()) or type(error).__name__
-    broken = "truncated" if "truncated" in said.lower() or "not enough" in said.lower() else "corrupt"
+    if isinstance(error, StructError | EOFError) or "unpack" in said:
+        return f"truncated {kind}: it ends early"
+    broken = "truncated" if "truncated" in said.lower() else "corrupt"
     return f"{broken} {kind}: {said[:TOLD]}"

@@ -72,6 +72,7 @@ class Image(Modality):
         return self._kept(decoded(raw, self._least))
 
     def plain(self, items: Sequence[Any]) -> Tensor:
+        """The middle square resized to `size` (areas averaged), black as 0 and white as 1, minus `mean`, over `std`."""
         rows = [middle(item, self.side, self.side) for item in items]
         return self.normalised(self.unit(self.stacked(rows, self.side, self.side)))
 
@@ -237,7 +238,7 @@ def _channels(seen: Sequence[Pixels]) -> int:
     counts = Counter(pixels.shape[2] for pixels in seen)
     if counts[3]:
         counts[3] += counts.pop(1, 0)
-    return counts.most_common(1)[0][0]
+    return int(counts.most_common(1)[0][0])
 
 
 def _depth(seen: Sequence[Pixels]) -> Depth:

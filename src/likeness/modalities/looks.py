@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
 
-from .decode import FORMATS, ORIENTATION, Pixels
-from .resize import grey, opencv, resized
+from .decode import FORMATS, Pixels
+from .exif import LYING, ORIENTATION
+from .opencv import opencv
+from .resize import grey, resized
 
 DARK = 0.1  # an image whose brightest hundredth is darker than this shows nothing
 FLAT = 0.02  # difference of the lightest and the darkest hundredth below which there is nothing to see
@@ -21,8 +22,8 @@ LONG = 4  # longer side over shorter side from which a shape is odd: wider than 
 LEAST = 8  # pixels of the shorter side below which nothing can be seen
 SHARP = 128  # pixels of the shorter side at which sharpness is judged, so that large photos are not called blurred
 TELLING = 64  # pixels of the shorter side from which sharpness can be told at all
-# Steepest hundredth of the Laplacian over the contrast. Measured on 300 photos of flowers: as they are 0.21
-# to 1.8, blurred by a Gaussian of 1 % of the shorter side 0.05 to 0.31 (6 % are found), of 2 % 0.02 to 0.10 (99 % are).
+# Steepest hundredth of the Laplacian over the contrast. Measured on 300 photos of flowers: as they are 0.21 to 1.8,
+# blurred by a Gaussian of 1 % of the shorter side 0.05 to 0.31 (6 % are found), of 2 % 0.02 to 0.10 (99 % are).
 BLURRED = 0.08
 STRETCH = (2, 98)  # percentiles shown as black and white where channels are no colours
 
@@ -71,13 +72,8 @@ def _(raw: Any, pixels: Pixels) -> tuple[int, int]:
     try:
         with Pillow.open(raw, formats=FORMATS) as image:
             width, height = image.size
-            lying = image.getexif().get(ORIENTATION, 1) > 4
-    except (
-        OSError,
-        UnidentifiedImageError,
-        SyntaxError,
-        ValueError,
-    ):  # what Pillow has no mode for was decoded elsewhere
+            lying = image.getexif().get(ORIENTATION, 1) in LYING
+    except (OSError, SyntaxError, ValueError):  # it was decoded without Pillow
         return pixels.shape[1], pixels.shape[0]
     return (height, width) if lying else (width, height)
 
@@ -90,7 +86,8 @@ def _(raw: bytes, pixels: Pixels) -> tuple[int, int]:
 def drawn(pixels: Pixels, side: int, low: float, high: float) -> Pillow.Image:
     """An RGB picture for people, its longer side `side` pixels. Small pictures are enlarged without smoothing.
 
-    Channels that are no colours are averaged to three, the last ones red, as in false-colour maps, and stretched.
+    Channels that are no colours are averaged to three, the last ones red, as in false-colour maps, and stretched; two
+    are shown in magenta and green.
     """
     height, width = pixels.shape[:2]
     share = side / max(height, width)

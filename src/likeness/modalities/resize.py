@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
-from types import ModuleType
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from .decode import Pixels
+from .opencv import opencv
 
 GREY = (0.299, 0.587, 0.114)  # luma of R, G and B (ITU-R BT.601)
 TOGETHER = 4  # channels that OpenCV resizes at once
-
-
-@cache
-def opencv() -> ModuleType:
-    """OpenCV without threads of its own: those that decode are enough, and a second pool would fight for the cores."""
-    import cv2
-
-    cv2.setNumThreads(0)
-    return cv2
 
 
 def resized(pixels: Pixels, height: int, width: int) -> Pixels:

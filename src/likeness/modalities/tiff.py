@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .base import Unreadable
+from .limits import bounded
 
 WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, COUNTS = 256, 257, 258, 259, 273, 277, 279
 ROWS, PLANAR, PREDICTOR, TILED, FORMAT = 278, 284, 317, 322, 339
@@ -19,14 +20,11 @@ DEFLATED = (8, 32946)
 KINDS = {1: "u", 2: "i", 3: "f"}  # TIFF's sample formats
 
 
-def many_channels(data: bytes, most: int) -> NDArray[Any]:
+def many_channels(data: bytes) -> NDArray[Any]:
     """(H, W, C) of the first page: strips, stored plainly or deflated, channels side by side or one after another.
 
-    Args:
-        most: pixels that a file may claim to have
-
     Raises:
-        Unreadable: it is no TIFF of that kind, or stops early.
+        Unreadable: it is no TIFF of that kind, claims too much, or stops early.
     """
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -39,8 +37,7 @@ def many_channels(data: bytes, most: int) -> NDArray[Any]:
         order, sort = ">" if data[:2] == b"MM" else "<", KINDS[_first(tags.get(FORMAT, 1))]
         kind = np.dtype(f"{order}{sort}{_first(tags[BITS]) // 8}")
         compression = tags.get(COMPRESSION, 1)
-        if width * height > most:
-            raise Unreadable(f"claims {width:,} x {height:,} pixels, more than an image may have")
+        bounded(width, height * channels)
         if TILED in tags or tags.get(PREDICTOR, 1) != 1 or compression not in (1, *DEFLATED):
             raise Unreadable(f"TIFF of {channels} channels is tiled or compressed: store it plainly, or as .npy")
         expected = height * width * channels * kind.itemsize

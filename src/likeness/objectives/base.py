@@ -72,13 +72,8 @@ class Product(torch.autograd.Function):
 
 def similarity(q: Embeddings, k: Embeddings) -> Tensor:
     """(N, M) cosines, in float32 or, where either is, float64."""
-    return cosines(*units(q, k))
-
-
-def cosines(a: Tensor, b: Tensor) -> Tensor:
-    """(N, M) inner products of unit vectors (N, D) and (M, D)."""
-    product: Tensor = Product.apply(a, b)
-    return product
+    cosine: Tensor = Product.apply(*units(q, k))
+    return cosine
 
 
 def units(q: Embeddings, k: Embeddings) -> tuple[Tensor, Tensor]:

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from ..parts import Scale
 from ..relations import TILE, Relation
 from ..views import Embeddings
-from .base import Objective, Term, cosines, exactly, units
-from .pull import pull
-from .streaming import log_partitions
+from .base import Objective, Term, exactly, similarity
+from .streaming import Contrast
 
 Precision = Literal["float32", "bfloat16"]
 ACCELERATOR_TILE = 4096  # 64 MB of float32: launching kernels costs more there than memory
@@ -59,31 +58,22 @@ def contrast(
     precision: Precision = "float32",
 ) -> Term:
     """Who is `wanted` against all `rivals`, which stand in the denominator, both N x M; `scale` is 1 / temperature."""
-    a, b = units(q, k)
-    multiplier = torch.as_tensor(scale, dtype=a.dtype, device=a.device)
-    side = tile or (TILE if a.device.type == "cpu" else ACCELERATOR_TILE)
-    with exactly(a):
+    wide = torch.promote_types(torch.promote_types(q.vector.dtype, k.vector.dtype), torch.float32)
+    multiplier = torch.as_tensor(scale, dtype=wide, device=q.vector.device)
+    side = tile or (TILE if q.vector.device.type == "cpu" else ACCELERATOR_TILE)
+    with exactly(q.vector):
         if max(wanted.shape) <= side or not min(wanted.shape):
-            return dense(a, b, wanted, rivals, multiplier)
-        half = precision == "bfloat16" and a.dtype == torch.float32
-        return streaming(a, b, wanted, rivals, multiplier, side, torch.bfloat16 if half else a.dtype)
+            return dense(q, k, wanted, rivals, multiplier)
+        low = torch.bfloat16 if precision == "bfloat16" and wide == torch.float32 else wide
+        total, counted = Contrast.apply(q.vector, k.vector, multiplier, wanted, rivals, side, low)
+        return Term(total, counted.sum())
 
 
-def dense(q: Tensor, k: Tensor, wanted: Relation, rivals: Relation, scale: Tensor) -> Term:
+def dense(q: Embeddings, k: Embeddings, wanted: Relation, rivals: Relation, scale: Tensor) -> Term:
     """The formula as it stands. Rows that do not count leave before the logarithm, or they send back NaN."""
-    logits = scale * cosines(q, k)
+    logits = scale * similarity(q, k)
     target, weight = wanted.dense()[0].to(logits.dtype), rivals.dense()[1].to(logits.dtype)
     asked = (target > 0).any(1) & (weight > 0).any(1)
     logits, target, weight = logits[asked], target[asked], weight[asked]
     rows = (logits + weight.log()).logsumexp(1) - (target * logits).sum(1) / target.sum(1)
     return Term(rows.sum(), asked.sum())
-
-
-def streaming(
-    q: Tensor, k: Tensor, wanted: Relation, rivals: Relation, scale: Tensor, tile: int, precision: torch.dtype
-) -> Term:
-    """The same value and gradient in memory that grows with N + M."""
-    targets = wanted.totals(tile).to(q.dtype)
-    partitions, asked = log_partitions(q, k, scale, targets > 0, rivals, tile, precision)
-    shares = torch.where(asked, 1 / targets, 0)
-    return Term(partitions - scale * (pull(q, k, wanted, tile) * shares).sum(), asked.sum())

@@ -1,43 +1,48 @@
-"""How a query's positives pull at it, over tables too large to hold."""
+"""How positives pull at their queries, over tables too large to hold."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..relations import Relation, tiles
-from .base import exactly
+from ..relations import Relation, spans, tiles
+
+CHUNK = 1024  # listed pairs at a time: half a megabyte of float32 where vectors have 128 numbers
 
 
-def pull(q: Tensor, k: Tensor, wanted: Relation, tile: int) -> Tensor:
-    """(N,) sum_m t_nm cos_nm, by the list of positives where there is one."""
-    few = wanted.positives()
+def pull(
+    q: Tensor, k: Tensor, wanted: Relation, shares: Tensor, to_q: Tensor | None, to_k: Tensor | None, tile: int
+) -> Tensor:
+    """Sum over n, m of shares_n t_nm cos_nm, whose gradients are taken off `to_q` and `to_k` where these are given.
+
+    q, k:   (N, D) and (M, D) unit vectors
+    shares: (N,) how much each query's positives count
+    """
+    few, total = wanted.positives(), q.new_zeros(())
     if few is None:
-        mixture: Tensor = Mixture.apply(k, wanted, tile)
-        return (q * mixture).sum(1)
-    row, column, target = few
-    partners = k.index_select(0, column) * target.to(k.dtype)[:, None]
-    return (q * torch.zeros_like(q).index_add(0, row, partners)).sum(1)
+        return _by_tiles(q, k, wanted, shares, to_q, to_k, tile)
+    for part in spans(len(few[0]), CHUNK):
+        row, column, target = (x[part] for x in few)
+        share = (shares[row] * target.to(q.dtype))[:, None]
+        above, below = share * q[row], share * k[column]
+        total += torch.dot(above.flatten(), k[column].flatten())
+        if to_q is not None:
+            to_q.index_add_(0, row, below, alpha=-1)
+        if to_k is not None:
+            to_k.index_add_(0, column, above, alpha=-1)
+    return total
 
 
-class Mixture(torch.autograd.Function):
-    """(N, D) sum_m t_nm k_m, tile by tile: what a query's positives are together."""
-
-    @staticmethod
-    def forward(ctx: Any, k: Tensor, wanted: Relation, tile: int) -> Tensor:
-        ctx.table = wanted, tile
-        mixture = k.new_zeros(wanted.shape[0], k.shape[1])
-        for rows, columns in tiles(wanted.shape, tile):
-            mixture[rows].addmm_(wanted.block(rows, columns)[0].to(k.dtype), k[columns])
-        return mixture
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (wanted, tile), grad = ctx.table, grads[0]
-        to_k = grad.new_zeros(wanted.shape[1], grad.shape[1])
-        with exactly(grad):
-            for rows, columns in tiles(wanted.shape, tile):
-                to_k[columns].addmm_(wanted.block(rows, columns)[0].to(grad.dtype).T, grad[rows])
-        return to_k, None, None
+def _by_tiles(
+    q: Tensor, k: Tensor, wanted: Relation, shares: Tensor, to_q: Tensor | None, to_k: Tensor | None, tile: int
+) -> Tensor:
+    total = q.new_zeros(())
+    for rows, columns in tiles(wanted.shape, tile):
+        target = wanted.block(rows, columns)[0].to(q.dtype) * shares[rows, None]
+        partners = target @ k[columns]
+        total += torch.dot(q[rows].flatten(), partners.flatten())
+        if to_q is not None:
+            to_q[rows] -= partners
+        if to_k is not None:
+            to_k[columns].addmm_(target.T, q[rows], alpha=-1)
+    return total

@@ -1,4 +1,4 @@
-"""What all rivals of a query weigh together, over tables too large to hold.
+"""Softmax contrast over tables too large to hold: value and gradients in memory that grows with rows, not with cells.
 
 Tiles of the table are made, used and forgotten. Gradients are made beside the value, while a tile is there: a query's
 softmax needs its own row only, so strips of whole rows are enough, three matrix products in all. Where queries are the
@@ -14,31 +14,27 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..relations import Relation, spans, tiles
+from .pull import pull
 
 LOG2_E, LOG_2 = math.log2(math.e), math.log(2)
 EXPONENT = 100.0  # 2^27 powers between 2^-100 and 2^100, their sums and the inverses of these are normal float32
 STRIP = 8  # tiles of cells in a strip of rows: 8 MB of float32 at 512 x 512, a quarter of a usual last-level cache
 
+SHORTEST = 1e-12  # vectors below this length are not made unit, as in torch's normalize
+
 Sums = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # total, rows that count, d total / d scale q, same for k
 
 
-def log_partitions(
-    q: Tensor, k: Tensor, scale: Tensor, asked: Tensor, rivals: Relation, tile: int, precision: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Sum of log sum_m w_nm exp(scale q_n k_m) over the rows (N,) `asked` that have a rival, and which these are.
+class Contrast(torch.autograd.Function):
+    """Sum of the losses of all rows that have a positive and a rival, and which rows these are.
 
-    q, k:      (N, D) and (M, D) unit vectors
-    precision: what products of vectors are made in; exponents and sums keep that of `q`
+    q, k:      (N, D) and (M, D) vectors as towers made them; made unit in here, so that nothing is kept but gradients
+    scale:     1 / temperature; its type is that of exponents and sums
+    precision: what products of vectors are made in
     """
-    own = q is k and rivals.own and LOG2_E * float(scale.detach()) < EXPONENT
-    total, counted = LogPartitions.apply(q, k, scale, asked, None if own else rivals, tile, precision)
-    return total, counted
-
-
-class LogPartitions(torch.autograd.Function):
-    """See `log_partitions`. Without rivals told, each row's are all others."""
 
     @staticmethod
     def forward(
@@ -46,26 +42,53 @@ class LogPartitions(torch.autograd.Function):
         q: Tensor,
         k: Tensor,
         scale: Tensor,
-        asked: Tensor,
-        rivals: Relation | None,
+        wanted: Relation,
+        rivals: Relation,
         tile: int,
         precision: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         to_q, to_k, to_scale, *_ = ctx.needs_input_grad
-        products = Products.of(q, k, scale, precision)
-        if rivals is None:
-            total, counted, each, other = triangle(products, asked, tile, to_q or to_scale)
+        a = Directions.of(q, scale.dtype)
+        b = a if q is k else Directions.of(k, scale.dtype)
+        products, targets = Products.of(a.unit, b.unit, scale, precision), wanted.totals(tile).to(scale.dtype)
+        own = a is b and rivals.own and products.factor < EXPONENT
+        if own:
+            total, counted, each, other = triangle(products, targets > 0, tile, to_q or to_scale)
         else:
-            total, counted, each, other = strips(products, asked, rivals, tile, to_q or to_scale, to_k)
-        met = 2 if rivals is None else 1  # times that each cosine is met in `each`
-        slope = None if each is None else torch.dot(q.flatten(), each.flatten()) / met
+            total, counted, each, other = strips(products, targets > 0, rivals, tile, to_q or to_scale, to_k)
+        shares = torch.where(counted, 1 / targets, 0)
+        total = total - scale * pull(a.unit, b.unit, wanted, shares, each, each if own else other, tile)
+        met = 2 if own else 1  # times that `each` holds every cosine
+        slope = None if each is None else torch.dot(a.unit.flatten(), each.flatten()) / met
         ctx.mark_non_differentiable(counted)
-        ctx.save_for_backward(*(g if g is None else g.mul_(scale) for g in (each, other)), slope)
+        ctx.save_for_backward(a.back(each, scale, q.dtype), b.back(other, scale, k.dtype), slope)
         return total, counted
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return (*(None if g is None else grads[0] * g for g in ctx.saved_tensors), None, None, None, None)
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Unit vectors (N, D), and the lengths (N, 1) they had."""
+
+    unit: Tensor
+    length: Tensor
+
+    @classmethod
+    def of(cls, vector: Tensor, dtype: torch.dtype) -> Directions:
+        vector = vector.to(dtype)
+        length = torch.linalg.vector_norm(vector, dim=1, keepdim=True).clamp_min(SHORTEST)
+        return cls(vector / length, length)
+
+    def back(self, slope: Tensor | None, scale: Tensor, dtype: torch.dtype) -> Tensor | None:
+        """From the gradient by scale x unit to that by the vectors themselves, in place."""
+        if slope is None:
+            return None
+        along = torch.linalg.vecdot(self.unit, slope)[:, None]
+        return slope.addcmul_(self.unit, along, value=-1).mul_(scale / self.length).to(dtype)
 
 
 @dataclass(frozen=True)

@@ -74,20 +74,21 @@ def named_arrays(name: str, held: Mapping[str, Any], columns: Columns) -> Source
         raise WrongCall(f"{name} holds no array that can be encoded ({readable()}); it holds {shapes}")
     asked = {key: given[key] for key in claims if key in columns}
     length = _length(name, asked or {key: given[key] for key in claims})
-    claims = {key: modality for key, modality in claims.items() if len(given[key]) == length}
     roles: dict[str, str] = {}
     stored: dict[str, Sequence[Any]] = {}
     notes: list[str] = []
     for key, modality in claims.items():
-        role = key if key in columns or role_of(modality) in roles else role_of(modality)
-        stored[role], said = items(given[key])
-        roles[role] = modality
-        notes.extend(said)
-    rest = {key: column for key, column in given.items() if key not in claims}
-    table = _metadata({key: column for key, column in rest.items() if _is_column(column, length)}, length)
-    notes += [f"{key} {_shown(column)} is left out" for key, column in rest.items() if not _is_column(column, length)]
+        if len(given[key]) == length:
+            role = key if key in columns or role_of(modality) in roles else role_of(modality)
+            stored[role], said = items(given.pop(key))
+            roles[role] = modality
+            notes += said
+    plain = {key: column for key, column in given.items() if _is_column(column, length)}
+    notes += [f"{key} {_shown(column)} is left out" for key, column in given.items() if key not in plain]
+    table = _metadata(plain, length)
     ids = identities(name, table)
-    return Listed(name, ids, roles, table.select([n for n in table.column_names if n != "id"]), stored, tuple(notes))
+    metadata = table.select([column for column in table.column_names if column != "id"])
+    return Listed(name, ids, roles, metadata, stored, tuple(notes))
 
 
 def _renamed(name: str, held: Mapping[str, Any], columns: Columns) -> dict[str, Any]:

@@ -159,7 +159,8 @@ class Quarantine:
     reasons: dict[str, str] = field(default_factory=dict)
 
     def add(self, id: str, reason: str) -> None:
-        self.reasons.setdefault(id, " ".join(reason.split()))
+        readable = reason.encode("utf-8", "backslashreplace").decode()  # an odd file name may stand in it
+        self.reasons.setdefault(id, " ".join(readable.split()))
 
     def __len__(self) -> int:
         return len(self.reasons)
@@ -169,7 +170,7 @@ class Quarantine:
         import json
 
         lines = [json.dumps({"id": id, "reason": why}, ensure_ascii=False) for id, why in self.reasons.items()]
-        path.write_text("".join(line + "\n" for line in lines))
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
 def numbered(n: int) -> list[str]:

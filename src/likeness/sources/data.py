@@ -12,6 +12,7 @@ from ..recipe import Recipe
 from .base import Source
 from .sampling import Sampling, Shuffle
 
+Share = Annotated[float, Field(gt=0, le=1)]
 BATCH = 256  # items a step where nothing else is asked; SimCLR's learning rates are given for it
 SNIFFED = 500  # items looked at to learn channels, depth and mean
 
@@ -29,7 +30,7 @@ class Data(Recipe):
 
     source: str | None = None
     """The source, as it was given."""
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     """What a table's columns are: label=y, text=caption1+caption2."""
     exclude: tuple[str, ...] = ()
     """Patterns of files to leave out."""
@@ -39,10 +40,11 @@ class Data(Recipe):
     """How views of each role are drawn."""
     batch: PositiveInt | None = None
     """Items a step, over all processes; null: 256, or all items where there are fewer."""
-    grow: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the full size that views have when training begins; they grow until `grown`, which saves time."""
-    grown: Annotated[float, Field(gt=0, le=1)] = 0.7
-    """Share of training after which views have their full size."""
+    grow: tuple[Share, Share] = (1.0, 1.0)
+    """Share of the encoder's size that views have when training begins, and when it ends. Small views cost less, and
+    an encoder trained on crops sees whole pictures best at a larger size (arXiv:1906.06423)."""
+    grown: Share = 0.7
+    """Share of training after which views have grown."""
     holdout: NonNegativeInt | None = None
     """Items kept out of training, to score on; null: a tenth, at most 1,000; 0: none."""
     labels: str | None = None

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import singledispatch
+from itertools import chain
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -18,22 +19,23 @@ from .base import Quarantine, Source
 
 ROOM = 1 << 30  # bytes that decoded items may take
 TRIED = 64  # items after which it is known whether all will fit
+PIECES = 4  # a thread's share of a batch, in so many parts, lest one waits for another's slow files
 AHEAD = 2  # pieces of work that are done in the background before they are asked for
 T = TypeVar("T")
 
 
 @singledispatch
-def size(item: Any) -> float:
+def bytes_of(item: Any) -> float:
     """Bytes that an item as read takes; what is not known is taken to be too large to keep."""
     return float("inf")
 
 
-@size.register
+@bytes_of.register
 def _(item: np.ndarray) -> float:
     return item.nbytes
 
 
-@size.register
+@bytes_of.register
 def _(item: torch.Tensor) -> float:
     return item.numel() * item.element_size()
 
@@ -56,7 +58,7 @@ class Memory:
             if self._full or row in self._kept:
                 return
             self._kept[row] = item
-            self._taken += size(item)
+            self._taken += bytes_of(item)
             known = len(self._kept)
             expected = self._taken / known * self._items if known >= TRIED else self._taken
             if expected > self._room:
@@ -76,6 +78,7 @@ class Reader:
         self._quarantine = quarantine
         self._memory = {role: Memory(len(source), room) for role in modalities if room}
         self._bad: set[tuple[str, int]] = set()
+        self._workers = workers
         self._threads = ThreadPoolExecutor(workers, "likeness-read") if workers > 1 else None
 
     def read(self, role: str, rows: Sequence[int]) -> tuple[list[int], list[Any]]:
@@ -84,13 +87,22 @@ class Reader:
         Raises:
             Failed: more than half of the source cannot be read, or reading an item broke down.
         """
-        mapped = map if self._threads is None else self._threads.map
-        found = list(mapped(lambda row: self._item(role, row), rows))
+        found = self._found(role, rows)
         for row, item in zip(rows, found, strict=True):  # here, not in the threads, for the order's sake
             if isinstance(item, Unreadable):
                 self._refuse(role, row, str(item))
         kept = [n for n, item in enumerate(found) if item is not None and not isinstance(item, Unreadable)]
         return [rows[n] for n in kept], [found[n] for n in kept]
+
+    def _found(self, role: str, rows: Sequence[int]) -> list[Any]:
+        """What `_item` gives for each row, in order, whatever the threads."""
+        if self._threads is None:
+            return [self._item(role, row) for row in rows]
+        length = max(len(rows) // (self._workers * PIECES), 1)
+        pieces = [rows[start : start + length] for start in range(0, len(rows), length)]
+        return list(
+            chain.from_iterable(self._threads.map(lambda part: [self._item(role, row) for row in part], pieces))
+        )
 
     def _item(self, role: str, row: int) -> Any:
         """An item as read; None where there is none, or none any more; or why it cannot be read."""

@@ -126,5 +126,3 @@ def _whole(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_whole(one, tensors) for one in value]
     return value
-
-

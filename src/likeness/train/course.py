@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ..errors import WrongCall
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+EPSILON = 1e-6  # a share of 0.75 of 32 is 24 also after rounding
 SAMPLES = 200  # points at which a mean over progress is taken
 
 
@@ -61,19 +62,22 @@ class Growth:
     """How the size of the views grows with training: small pictures cost less and teach the coarse things first.
 
     Progressive resizing as in fast.ai's DAWNBench entry (2018) and EfficientNetV2 (arXiv:2104.00298, sec. 4).
+    size: the encoder's; first, last: shares of it that views have at the start, and from progress `until` on
     """
 
-    last: int | None
-    grow: float = 1.0
+    size: int | None
+    first: float = 1.0
+    last: float = 1.0
     until: float = 0.7
     multiple: int = 4
 
     def at(self, progress: float) -> int | None:
         """Side of the views; None where the modality has no size."""
-        if self.last is None:
+        if self.size is None:
             return None
-        share = self.grow + (1 - self.grow) * min(progress / self.until, 1.0)
-        return max(int(share * self.last) // self.multiple * self.multiple, min(self.last, self.multiple))
+        share = self.first + (self.last - self.first) * min(progress / self.until, 1.0)
+        return max(int(share * self.size + EPSILON) // self.multiple * self.multiple, min(self.size, self.multiple))
+
 
 @dataclass(frozen=True)
 class Pace:

@@ -99,7 +99,7 @@ class Descent:
         with self.engine.autocast():
             terms = self.module(batch)
         loss, values = minimised(terms)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.mover.step()
         self.mover.zero_grad()
         self.learner.advance(progress)

@@ -1,0 +1,75 @@
+"""The model card of a run: README.md in its folder, written when training ends and after every evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .catalogue import file_tree
+from .errors import counted
+from .folder import ABOUT, CARD, FINISHED, HOLDOUT, RECIPE, SCORES
+from .train.checkpoint import replacing
+
+
+def write_card(run: Path) -> None:
+    """Data, recipe, scores, limits and how to load, from the run's own files."""
+    about, summary = _json(run / ABOUT), _json(run / FINISHED)
+    recipe, held = file_tree(run / RECIPE), len(_json(run / HOLDOUT).get("ids", []))
+    data, method = recipe["data"], recipe["method"]
+    items = f"{counted(summary['items'], 'item')} embedded, {held:,} of them kept out of training"
+    course = f"{counted(summary['steps'], 'step')}, {summary['epochs']:g} epochs, {summary['seconds']:.0f} s"
+    parts = [
+        f"# {run.name}",
+        f"An encoder trained by [likeness](https://pypi.org/project/likeness) with {method['kind']}.",
+        "## Data",
+        f"`{data['source'] or 'handed over in Python'}`: {items}, {summary['quarantined']:,} could not be read.",
+        "## Recipe",
+        f"{method['kind']} · {_encoders(about)} · batch {data['batch']} · {recipe['optimizer']['kind']} · {course}",
+        f"Every field is in `{RECIPE}`.",
+        "## Scores",
+        _scores(run),
+        "## Limits",
+        _limits(data),
+        "## Load",
+        f'```python\nimport likeness\n\nencoder = likeness.load("{run}")\nspace = encoder.embed("SOURCE")\n```',
+        f"Fingerprint `{about['fingerprint']}`; spaces of other fingerprints cannot be compared with this encoder's.",
+    ]
+    with replacing(run / CARD) as part:
+        part.write_text("\n\n".join(parts) + "\n")
+
+
+def _limits(data: Mapping[str, Any]) -> str:
+    known = (
+        "Labels were used for scoring only." if data["labels"] is None else f"Trained with the labels {data['labels']}."
+    )
+    return f"Trained on the data above and on nothing else: what is unlike them is placed arbitrarily. {known}"
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _encoders(about: Mapping[str, Any]) -> str:
+    parts = about["roles"].items()
+    return ", ".join(f"{role}: {part['encoder']['kind']}, {part['dim']} numbers" for role, part in parts)
+
+
+def _scores(run: Path) -> str:
+    """The latest evaluation as a table."""
+    if not (run / SCORES).exists():
+        return f"Not judged yet: `likeness evaluate {run} SOURCE`."
+    latest = _json(run / SCORES)
+    columns = ["encoder", "untrained", "raw", "chance"]
+    rows = [f"| {' | '.join(['score', *columns])} |", f"|{'---|' * (len(columns) + 1)}"]
+    for name, line in latest["scores"].items():
+        if line["encoder"] is not None:
+            rows.append(f"| {' | '.join([name, *(_cell(line.get(column)) for column in columns)])} |")
+    items = latest["items"]
+    judged = f"{items['train']:,} training and {items['test']:,} test items"
+    return f"{latest['verdict']}\n\n" + "\n".join(rows) + f"\n\nOn {judged}."
+
+
+def _cell(score: Mapping[str, float] | None) -> str:
+    return "-" if score is None else f"{score['value']:.3f}"

@@ -1,0 +1,196 @@
+"""Laws of every method, found without being listed: a new one has only to be imported by its package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import images
+from torch import Tensor, nn
+
+from likeness.encoders import Residual
+from likeness.methods import Method, SimCLR
+from likeness.objectives import InfoNCE, Objective
+from likeness.plans import Once
+from likeness.recipe import Recipe
+from likeness.relations import Pairing, SameItem, SameLabel
+from likeness.train import SGD, Descent, Learner, minimised
+from likeness.engine import Engine
+from likeness.views import Batch, Origin, Views
+
+FACTS = {"role": "image", "channels": 3, "size": 8, "items": 100, "classes": 3, "encoder": Residual(widths=(6, 8))}
+SMALL = {"projection": (16, 8)}
+ITEMS = 8
+
+
+def variants() -> dict[str, Method]:
+    """Every method of the package with its defaults, with every pairing, and with every objective it may have."""
+    found: dict[str, Method] = {}
+    for name, kind in Method.names().items():
+        if ":" in name:  # one of a test's own
+            continue
+        fields = kind.model_fields
+        plain = {field: value for field, value in SMALL.items() if field in fields}
+        found[name] = kind(**plain)
+        for base, field in ((Objective, "objective"), (Pairing, "pairing")):
+            if field in fields:
+                for word, choice in base.names().items():
+                    found[f"{name} {word}"] = kind(**plain, **{field: choice()})
+        if "split" in fields:
+            found[f"{name} split"] = kind(**plain, split=5)
+    found["streaming"] = SimCLR(**SMALL, objective=InfoNCE(tile=4))
+    found["learned"] = SimCLR(**SMALL, objective=InfoNCE(learned=True))
+    found["learned streaming"] = SimCLR(**SMALL, objective=InfoNCE(learned=True, tile=5))
+    return {name: method.filled(FACTS).filled(FACTS) for name, method in found.items()}
+
+
+METHODS = variants()
+every = pytest.mark.parametrize("name", METHODS)
+
+
+def seen(seed: int = 0, items: int = ITEMS) -> Batch:
+    return {"image": images(items, seed=seed)}
+
+
+def built(name: str) -> Any:
+    torch.manual_seed(0)
+    return METHODS[name].build()
+
+
+def value(name: str, parts: nn.Module, batch: Batch) -> Tensor:
+    return minimised(METHODS[name].loss(parts, batch))[0]
+
+
+@every
+def test_is_finite_and_every_weight_has_a_gradient(name: str) -> None:
+    parts = built(name)
+    loss = value(name, parts, seen())
+    assert loss.isfinite()
+    loss.backward()
+    for weight, parameter in parts.named_parameters():
+        assert parameter.grad is not None, weight
+        assert parameter.grad.isfinite().all(), weight
+    assert any(parameter.grad.any() for parameter in parts.parameters())
+
+
+@every
+def test_asked_twice_says_the_same_and_moves_nothing(name: str) -> None:
+    parts = built(name).eval()
+    before = {key: tensor.clone() for key, tensor in parts.state_dict().items()}
+    once, twice = (value(name, parts, seen()).detach() for _ in range(2))
+    assert once.equal(twice)
+    for key, tensor in parts.state_dict().items():
+        assert tensor.equal(before[key]), key
+
+
+def changed(views: Views, rows: Tensor, item: Tensor) -> Batch:
+    origin = views.origin[rows]
+    return {"image": Views(views.data[rows], Origin(item[origin.item], origin.view, origin.known))}
+
+
+@every
+def test_order_of_rows_and_names_of_items_mean_nothing(name: str) -> None:
+    parts, views, same = built(name).eval(), images(ITEMS), torch.arange(ITEMS)
+    expected = value(name, parts, seen())
+    order = torch.randperm(2 * ITEMS)
+    torch.testing.assert_close(value(name, parts, changed(views, order, same)), expected, rtol=1e-5, atol=1e-6)
+    other = torch.randperm(ITEMS) * 7 + 10**12
+    torch.testing.assert_close(value(name, parts, changed(views, torch.arange(2 * ITEMS), other)), expected)
+
+
+@every
+def test_who_belongs_together_matters(name: str) -> None:
+    parts, views = built(name).eval(), images(ITEMS)
+    rows = torch.arange(2 * ITEMS)
+    origin = views.origin
+    label = origin.known["label"]
+    wrong = Origin(
+        torch.where(origin.view == 1, (origin.item + 1) % ITEMS, origin.item),
+        origin.view,
+        {"label": torch.where(origin.view == 1, (label + 1) % 3, label)},
+    )
+    mixed = {"image": Views(views.data[rows], wrong)}
+    assert not torch.isclose(value(name, parts, mixed), value(name, parts, seen()), rtol=1e-6)
+
+
+@every
+def test_learns(name: str) -> None:
+    torch.manual_seed(0)
+    descent = Descent(Learner(METHODS[name]), SGD(learning_rate=3.0), Engine(torch.device("cpu")), ITEMS)
+    values = [float(sum(descent.take(seen(), 0.5)[0].values())) for _ in range(12)]
+    assert values[-1] < values[0]
+
+
+@every
+def test_no_views_of_an_item_are_no_error(name: str) -> None:
+    """A process may hold no rows; items without a partner do not count."""
+    parts = built(name)
+    batch = {"image": images(ITEMS)[:0]}
+    loss = value(name, parts.eval(), batch)
+    loss.backward()
+    assert loss.isfinite()
+
+
+@every
+def test_is_yaml_is_python(name: str, tmp_path: Path) -> None:
+    METHODS[name].to_yaml(tmp_path / "method.yaml")
+    again = Method.from_yaml(tmp_path / "method.yaml")
+    assert again == METHODS[name]
+    assert again.fingerprint == METHODS[name].fingerprint
+    plan = Once(method=again)
+    assert Once.of(plan.tree()) == plan
+
+
+@every
+def test_what_is_kept_is_what_its_recipe_builds(name: str) -> None:
+    parts = built(name)
+    kept = METHODS[name].keep(parts)
+    assert set(kept) == {"image"}
+    for one in kept.values():
+        made = one.recipe.build()
+        made.load_state_dict(one.module.state_dict())
+        made.eval(), one.module.eval()
+        x = seen()["image"].data
+        assert made(x).equal(one.module(x))
+        assert made(x).shape == (len(x), one.recipe.dim)
+        owned = {id(p) for p in parts.parameters()}
+        assert all(id(p) in owned for p in one.module.parameters())
+
+
+@every
+def test_double_precision_goes_all_the_way(name: str) -> None:
+    parts = built(name).double()
+    loss = value(name, parts, {"image": images(ITEMS, dtype=torch.float64)})
+    assert loss.dtype == torch.float64
+    parts = parts.float()
+    torch.testing.assert_close(value(name, parts, seen()).double(), loss, rtol=1e-4, atol=1e-4)
+
+
+def test_chance_is_the_loss_of_a_space_that_tells_nothing_apart() -> None:
+    from likeness.views import Embeddings
+
+    method, origin = METHODS["SimCLR"], images(ITEMS).origin
+    assert isinstance(method, SimCLR)
+    flat = Embeddings(torch.ones(2 * ITEMS, 4), origin)
+    term = method.objective(flat, flat, SameItem()(flat, flat))
+    assert float(term.total / term.count) == pytest.approx(method.chance(ITEMS, 2))
+
+
+def test_supervision_is_one_word() -> None:
+    """SameLabel pulls items of one class together, and says what it needs where there are no labels."""
+    from likeness.errors import WrongCall
+
+    method = METHODS["SimCLR SameLabel"]
+    assert isinstance(method, SimCLR)
+    assert method.pairing == SameLabel()
+    bare = images(ITEMS)
+    batch = {"image": Views(bare.data, Origin(bare.origin.item, bare.origin.view))}
+    with pytest.raises(WrongCall, match="labels=COLUMN"):
+        method.loss(method.build(), batch)
+
+
+def test_the_suite_sees_every_method() -> None:
+    assert {name.split()[0] for name in METHODS} >= {name for name in Method.names() if ":" not in name}
+    assert issubclass(Method, Recipe)
