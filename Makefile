@@ -13,7 +13,7 @@ help:
 	@echo "make demo    train, score and search a small set of real images, in about a minute once installed"
 	@echo "make test    the whole test suite, on two cores"
 	@echo "make check   format, lint, types and tests: what must be clean before a commit"
-	@echo "make bench   measure speed and memory beside the peers that are installed"
+	@echo "make bench   speed and memory of views and loss, beside the peers that are installed"
 
 demo: $(READY)
 	@$(BIN)/likeness demo
@@ -26,7 +26,7 @@ check: $(READY)
 	@scripts/check
 
 bench: $(READY)
-	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python "$$each" || exit 1; done
+	@for each in views objective; do echo "== benchmarks/$$each.py"; $(BIN)/python benchmarks/$$each.py || exit 1; done
 
 $(READY): pyproject.toml constraints.txt
 	@{ $(BIN)/python -c '$(NEW_ENOUGH)' && $(BIN)/python -m pip --version; } >/dev/null 2>&1 || { \

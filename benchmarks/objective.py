@@ -273,10 +273,10 @@ def machine() -> dict[str, str]:
 
 def main(names: list[str]) -> None:
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in names or ["pairs", "towers"]:
         found = measure(CASES[name])
         show(CASES[name], found)
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         results[name] = {"case": CASES[name].title, **machine(), "contenders": found}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""What all tests share: one thread, so that "bit for bit" means something, small pictures, and commands in processes."""
+"""What all tests share: one thread, so that "bit for bit" means something, small pictures, commands in processes."""
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ from conftest import images
 from torch import Tensor, nn
 
 from likeness.encoders import Residual
+from likeness.engine import Engine
 from likeness.methods import Method, SimCLR
 from likeness.objectives import InfoNCE, Objective
 from likeness.plans import Once
 from likeness.recipe import Recipe
 from likeness.relations import Pairing, SameItem, SameLabel
-from likeness.train import SGD, Descent, Learner, minimised
-from likeness.engine import Engine
+from likeness.training import SGD, Descent, Learner, minimised
 from likeness.views import Batch, Origin, Views
 
 FACTS = {"role": "image", "channels": 3, "size": 8, "items": 100, "classes": 3, "encoder": Residual(widths=(6, 8))}

@@ -383,6 +383,25 @@ def test_a_side_without_rows(queries: int, keys: int, tile: int | None) -> None:
     assert part.log.grad is not None
 
 
+@pytest.mark.parametrize("temperature", [0.5, 0.001])
+@pytest.mark.parametrize("tile", [WHOLE, 3])
+def test_a_vector_that_is_no_number_is_seen(temperature: float, tile: int) -> None:
+    z = pairs(8).detach()
+    z.vector[3] = torch.nan
+    assert mean(InfoNCE(temperature=temperature, tile=tile), z, z, SameItem()(z, z)).isnan()
+
+
+def test_the_dense_form_has_second_derivatives() -> None:
+    z = pairs(4)
+    relation = SameItem()(z, z)
+
+    def loss(vector: Tensor) -> Tensor:
+        moving = Embeddings(vector, z.origin)
+        return InfoNCE()(moving, moving, relation).total
+
+    assert torch.autograd.gradgradcheck(loss, z.vector)
+
+
 def test_weights_scale_terms() -> None:
     z = pairs(8)
     term = InfoNCE()(z, z, SameItem()(z, z))

@@ -151,3 +151,15 @@ def test_neither_shift_nor_scale_of_a_feature_matters(digits: tuple[Space, Space
         assert {name: value(moved, name) for name in moved} == pytest.approx(
             {name: value(plain, name) for name in plain}, abs=3e-3
         )
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1e-5])
+def test_single_precision_comes_to_the_same_classes(digits: tuple[Space, Space], penalty: float) -> None:
+    x = torch.from_numpy(digits[0].vectors[:600]).repeat(1, 3)[None] / 16  # columns that depend on each other
+    y = torch.from_numpy(classes_of(digits[0])[:600])[None]
+    single, double = fit(x, y, 10, penalty), fit(x.double(), y, 10, penalty)
+    assert single.reached
+    assert double.reached
+    test = torch.from_numpy(digits[1].vectors).repeat(1, 3) / 16
+    same = single(test).argmax(-1) == double(test.double()).argmax(-1)
+    assert same.double().mean() > 0.99

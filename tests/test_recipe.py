@@ -17,7 +17,7 @@ from likeness.objectives import InfoNCE, Objective
 from likeness.plans import Once, Plan
 from likeness.recipe import Recipe
 from likeness.relations import SameLabel
-from likeness.train import SGD
+from likeness.training import SGD
 
 WHOLE = Once(
     method=SimCLR(encoder=Timm(name="resnet18"), pairing=SameLabel(), objective=InfoNCE(temperature=0.1), split=7),
@@ -139,11 +139,11 @@ METHOD = dedent(
 
         def loss(self, parts, batch):
             z = parts.tower(batch[self.role])
-            one, other = batch[self.role].split(2)
-            half = len(one)
+            half = len(batch[self.role].split(2)[0])
             apart = (z.vector[:half] - z.vector[half:]).square().sum(1)
             wide = (1 - gather(z).vector.std(0)).relu().mean()
-            return {"near": Term(apart.sum(), apart.new_tensor(half)), "wide": self.strength * Term(wide, wide.new_ones(()))}
+            near = Term(apart.sum(), apart.new_tensor(half))
+            return {"near": near, "wide": self.strength * Term(wide, wide.new_ones(()))}
 
         def keep(self, parts):
             return {self.role: Kept(self.encoder, parts.tower.encoder)}

@@ -210,6 +210,10 @@ class TestGlobsAndLists:
     def test_patterns(self, pattern, path, matches):
         assert matcher(pattern)(path) is matches
 
+    def test_a_pattern_that_makes_no_sense(self):
+        with pytest.raises(WrongCall, match=r"'\[z-a\]' is no pattern: bad character range z-a"):
+            matcher("[z-a]")
+
     def test_an_exclusion_with_a_slash_counts_from_the_root(self):
         left_out = Excluded(["raw/*"])
         assert [left_out(path) for path in ("raw/a", "raw/b/c", "x/raw/a")] == [True, True, False]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +27,7 @@ from .runs import Event, Session, Summary
 from .sources import Columns, read
 from .sources.base import Source
 from .space import Space
-from .train import Step, checkpoint
+from .training import Step, checkpoint
 
 DEFAULT = {"cpu": "simclr-cpu"}  # device -> the recipe where none is named; elsewhere plain SimCLR
 SAMPLE = 4  # items shown to a module of the user's own, to learn its width
@@ -34,9 +35,10 @@ SAMPLE = 4  # items shown to a module of the user's own, to learn its width
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run in its folder."""
+    """A finished run in its folder. module: the one that was handed over as encoder, as it was before training."""
 
     path: Path
+    module: nn.Module | None = field(default=None, repr=False)
 
     @cached_property
     def summary(self) -> Summary:
@@ -46,7 +48,7 @@ class Run:
     @cached_property
     def encoder(self) -> LoadedEncoder:
         """The encoder that was kept."""
-        return load(self.path)
+        return load(self.path, encoder=deepcopy(self.module))
 
     @cached_property
     def space(self) -> Space:
@@ -120,11 +122,11 @@ def train(
     module = encoder if isinstance(encoder, nn.Module) else None
     session = begin(data, call, None if out is None else Path(out), resume, module)
     if isinstance(session, Summary):
-        return Run(Path(session.run))
+        return Run(Path(session.run), module)
     for event in session:
         if progress is not None:
             progress(event)
-    return Run(session.run)
+    return Run(session.run, module)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from .catalogue import file_tree
 from .errors import counted
 from .folder import ABOUT, CARD, FINISHED, HOLDOUT, RECIPE, SCORES
-from .train.checkpoint import replacing
+from .training.checkpoint import replacing
 
 
 def write_card(run: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import singledispatch
 from hashlib import blake2b, file_digest
 from pathlib import Path
@@ -14,15 +15,73 @@ import numpy as np
 from PIL import Image as Pillow
 
 from .inspection import tally
-from .sources.base import Source
+from .sources.base import Labels, Source
 
+EXAMPLES = 3  # groups of copies whose items are named
+TRAIN = "train"  # the split that others are compared with
 Item = tuple[int, int]  # number of its source, row in it
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Items whose stored bytes are the same.
+
+    exact:    copies beyond the first of each group
+    groups:   groups of equal items
+    examples: ids of the first groups
+    mixed:    groups whose items bear different labels
+    leaked:   items to test on (another source, or other splits than train) that are trained on too; None: no such items
+    complete: whether all were compared before the time was over
+    """
+
+    exact: int
+    groups: int
+    examples: list[list[str]]
+    mixed: int
+    leaked: int | None
+    complete: bool
 
 
 def formats(source: Source) -> dict[str, int]:
     """How many stored values are of which form: 'jpg', 'png', 'bytes', 'array'."""
     role = next(iter(source.roles))
     return tally(form for row in range(len(source)) if (form := form_of(source.raw(role, row))) is not None)
+
+
+def duplicates(source: Source, test: Source | None, bad: Iterable[int], seconds: float) -> Duplicates:
+    """Exact copies within a source, and between what is trained and what is tested on; rows in `bad` are left out."""
+    groups, complete = copies([source] if test is None else [source, test], bad, seconds)
+    own = [[row for number, row in group if not number] for group in groups]
+    several = [rows for rows in own if len(rows) > 1]
+    return Duplicates(
+        exact=sum(len(rows) - 1 for rows in several),
+        groups=len(several),
+        examples=[[source.ids[row] for row in rows] for rows in several[:EXAMPLES]],
+        mixed=sum(_mixed(source.labels, rows) for rows in several),
+        leaked=_leaked(source, test, groups),
+        complete=complete,
+    )
+
+
+def _mixed(labels: Labels | None, rows: Sequence[int]) -> bool:
+    return labels is not None and len({int(labels.codes[row]) for row in rows} - {-1}) > 1
+
+
+def _leaked(source: Source, test: Source | None, groups: Sequence[Sequence[Item]]) -> int | None:
+    splits = known_as(source, "split")
+    if test is None and splits is None:
+        return None
+
+    def trained(item: Item) -> bool:
+        number, row = item
+        return not number and (splits is None or splits.names[splits.codes[row]] == TRAIN)
+
+    sides = [Counter(map(trained, group)) for group in groups]
+    return sum(side[False] for side in sides if side[True])
+
+
+def known_as(source: Source, name: str) -> Labels | None:
+    return source.column(name) if name in source.table.column_names else None
 
 
 def copies(sources: Sequence[Source], bad: Iterable[int], seconds: float) -> tuple[list[list[Item]], bool]:

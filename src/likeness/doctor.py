@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from .api import plan_of
-from .copies import Item, copies, formats
+from .copies import Duplicates, duplicates, formats, known_as
 from .engine import Engine
 from .errors import Failed
-from .forecast import Forecast, command, forecast
+from .forecast import Forecast, forecast
 from .inspection import Inspection, inspected, readable
 from .modalities import Modality
 from .plans import MOST_WORKERS, Once, Plan
@@ -26,29 +26,7 @@ from .sources.data import Data
 
 READING = 20.0  # seconds that reading every item may take; in that time a large sample is read, and the screen says so
 COMPARING = 20.0  # seconds that looking for copies may take
-EXAMPLES = 3  # groups of copies whose items are named
 VIEWED = 6  # items whose views are drawn
-TRAIN = "train"  # the split that others are compared with
-
-
-@dataclass(frozen=True)
-class Duplicates:
-    """Items whose stored bytes are the same.
-
-    exact:    copies beyond the first of each group
-    groups:   groups of equal items
-    examples: ids of the first groups
-    mixed:    groups whose items bear different labels
-    leaked:   items to test on (another source, or other splits than train) that are trained on too; None: no such items
-    complete: whether all were compared before the time was over
-    """
-
-    exact: int
-    groups: int
-    examples: list[list[str]]
-    mixed: int
-    leaked: int | None
-    complete: bool
 
 
 @dataclass(frozen=True)
@@ -119,6 +97,7 @@ def doctor(
         WrongCall: the source, the recipe or a value cannot be right.
     """
     source = read(data, columns=columns, exclude=exclude)
+    other = None if test is None else read(test, columns=columns, exclude=exclude)
     plan = plan_of(recipe, overrides, device)
     engine = Engine.start(plan.device if device == "auto" else device, plan.precision)
     plan, known, problem = _planned(plan, source, engine)
@@ -129,7 +108,7 @@ def doctor(
     seen = {role: _seen(source, role, plan.data.modality.get(role)) for role in source.roles}
     bad = {row: why for inspection in seen.values() for row, why in inspection.reasons.items()}
     reasons = {source.ids[row]: why for row, why in sorted(bad.items())} | dict(source.unlisted)
-    name = str(recipe) if isinstance(recipe, str | Path) else None
+    options = _options(recipe, dict(overrides), columns or {}, exclude)
     return Diagnosis(
         source=source.name,
         modality=" + ".join(kind.lower() for kind in source.roles.values()),
@@ -138,16 +117,16 @@ def doctor(
         unreadable=len(reasons),
         reasons=reasons,
         inspections=seen,
-        duplicates=_duplicates(source, None if test is None else read(test, columns=columns, exclude=exclude), bad),
+        duplicates=duplicates(source, other, bad, COMPARING),
         labels=_counts(source.labels),
-        splits=_counts(_column(source, "split")),
-        groups=len(_counts(_column(source, "group")) or {}) or None,
+        splits=_counts(known_as(source, "split")),
+        groups=len(_counts(known_as(source, "group")) or {}) or None,
         columns=source.table.column_names,
         notes=list(source.notes),
         machine=Machine(os.cpu_count() or 1, _name(engine.device), known.items_per_second if known else None),
         plan=known,
         problem=problem,
-        next=[command(source.name, name, dict(overrides), known.budget)] if known else [],
+        next=_next(str(data), options, known.budget) if known and isinstance(data, str | Path) else [],
     )
 
 
@@ -179,41 +158,6 @@ def _seen(source: Source, role: str, fitted: Modality | None) -> Inspection:
     return inspected(source, role, modality, READING, min(os.cpu_count() or 1, MOST_WORKERS))
 
 
-def _duplicates(source: Source, test: Source | None, bad: Mapping[int, str]) -> Duplicates:
-    groups, complete = copies([source] if test is None else [source, test], bad, COMPARING)
-    own = [[row for number, row in group if not number] for group in groups]
-    several = [rows for rows in own if len(rows) > 1]
-    return Duplicates(
-        exact=sum(len(rows) - 1 for rows in several),
-        groups=len(several),
-        examples=[[source.ids[row] for row in rows] for rows in several[:EXAMPLES]],
-        mixed=sum(_mixed(source.labels, rows) for rows in several),
-        leaked=_leaked(source, test, groups),
-        complete=complete,
-    )
-
-
-def _mixed(labels: Labels | None, rows: Sequence[int]) -> bool:
-    return labels is not None and len({int(labels.codes[row]) for row in rows} - {-1}) > 1
-
-
-def _leaked(source: Source, test: Source | None, groups: Sequence[Sequence[Item]]) -> int | None:
-    splits = _column(source, "split")
-    if test is None and splits is None:
-        return None
-
-    def trained(item: Item) -> bool:
-        number, row = item
-        return not number and (splits is None or splits.names[splits.codes[row]] == TRAIN)
-
-    sides = [Counter(map(trained, group)) for group in groups]
-    return sum(side[False] for side in sides if side[True])
-
-
-def _column(source: Source, name: str) -> Labels | None:
-    return source.column(name) if name in source.table.column_names else None
-
-
 def _counts(labels: Labels | None) -> dict[str, int] | None:
     """Name -> items."""
     if labels is None:
@@ -224,3 +168,22 @@ def _counts(labels: Labels | None) -> dict[str, int] | None:
 
 def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _options(
+    recipe: str | Path | Plan | None, overrides: Mapping[str, Any], columns: Columns, exclude: Sequence[str]
+) -> list[str]:
+    """The words after a source that ask for the same again, but for the budget."""
+    named = {role: each if isinstance(each, str) else "+".join(each) for role, each in columns.items()}
+    return [
+        *([str(recipe)] if isinstance(recipe, str | Path) else []),
+        *(f"{name}={value}" for name, value in overrides.items() if name != "budget"),
+        *(["--columns", ",".join(f"{role}={name}" for role, name in named.items())] if named else []),
+        *(word for pattern in exclude for word in ("--exclude", pattern)),
+    ]
+
+
+def _next(source: str, options: Sequence[str], budget: str | None) -> list[str]:
+    """Commands that make sense now."""
+    train = ["likeness", "train", source, *options, *(["--budget", budget] if budget else [])]
+    return [shlex.join(train), shlex.join(["likeness", "doctor", source, *options, "--views", "views.png"])]

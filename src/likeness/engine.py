@@ -6,6 +6,8 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from inspect import signature
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,6 +19,10 @@ from .errors import WrongCall
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PATIENCE = timedelta(minutes=30)  # how long a collective waits for a process that reads a slow disk
+_SYNC = "forward_sync_buffers"  # what torch 2.15 calls broadcast_buffers
+UNSYNCED: dict[str, Any] = {
+    _SYNC if _SYNC in signature(DistributedDataParallel).parameters else "broadcast_buffers": False
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Engine:
         module = module.to(self.device).to(memory_format=torch.channels_last)
         if self.world == 1:
             return module
-        return DistributedDataParallel(with_shared_norm(module), broadcast_buffers=False)
+        return DistributedDataParallel(with_shared_norm(module), **UNSYNCED)
 
     def autocast(self) -> AbstractContextManager[object]:
         if self.precision == torch.float32:

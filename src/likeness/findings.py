@@ -81,7 +81,7 @@ def _duplicates(found: Diagnosis) -> str:
     own = f"{many} in {counted(twins.groups, 'group')}" if twins.exact else "no exact copies"
     example = " = ".join(twins.examples[0][:SHOWN]) if twins.examples else ""
     mixed = f"{counted(twins.mixed, 'group')} under different labels" if twins.mixed else ""
-    leaked = f"{counted(twins.leaked, 'test item')} also in training" if twins.leaked else ""
+    leaked = "" if twins.leaked is None else f"{counted(twins.leaked, 'test item')} also in training"
     return _joined([own, example, mixed, leaked, "" if twins.complete else "not all compared, for lack of time"])
 
 

@@ -17,7 +17,7 @@ from .encoders import Encoder, Kept
 from .errors import Failed, WrongCall, meant
 from .modalities import Modality
 from .recipe import only_from
-from .train.checkpoint import replacing
+from .training.checkpoint import replacing
 
 WEIGHTS, ABOUT = "encoder.safetensors", "encoder.json"
 RECIPE, SPACE, METRICS = "recipe.yaml", "space.parquet", "metrics.jsonl"

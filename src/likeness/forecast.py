@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -93,12 +92,6 @@ def operations(views: Mapping[str, Augmentation]) -> list[str]:
     """What is done to make a view, each operation once: 'crop', 'flip', 'colour'."""
     on = [name for each in views.values() for name in each.operations if getattr(each, name)]
     return list(dict.fromkeys(name.replace("_", " ") for name in on))
-
-
-def command(source: str, recipe: str | None, overrides: Mapping[str, Any], budget: str | None) -> str:
-    """The shell's line that trains this plan."""
-    words = [source, *([recipe] if recipe else []), *(f"{name}={value}" for name, value in overrides.items())]
-    return shlex.join(["likeness", "train", *words, *(["--budget", budget] if budget else [])])
 
 
 def _weights(kept: Kept) -> int:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from .encoders import Kept
 from .errors import Failed
-from .modalities import Unreadable
+from .modalities import Modality, Unreadable
+from .sources.base import Source
 from .sources.data import spread
 from .stacks import Stack, cat, encoded
-from .train import Step
-
-if TYPE_CHECKING:
-    from .encoders import Kept
-    from .runs import Session
+from .training import Step
 
 GALLERY, QUERIES = 1000, 300  # items looked at: a look costs about as much as one training step on 250 items
 ROWS = 100  # encoded at a time
@@ -45,18 +42,24 @@ class Probe:
         self.next = 0.0
 
     @classmethod
-    def of(cls, session: Session) -> Probe | None:
-        """Training items as gallery, held-out ones as queries (training items where none are held out)."""
-        role, modality = next(iter(session.plan.data.modality.items()))
-        source = session.source
-        trained = [int(session.kept[n]) for n in spread(len(session.kept), GALLERY + QUERIES)]
-        held = [int(session.held[n]) for n in spread(len(session.held), QUERIES)]
+    def of(
+        cls, source: Source, kept: np.ndarray, held_out: np.ndarray, modality: Modality, untrained: Kept, role: str
+    ) -> Probe | None:
+        """Training items as gallery, held-out ones as queries (training items where none are held out).
+
+        kept, held_out: their rows in the source; untrained: the encoder at step 0, whose spread others are held to
+        """
+        trained = [int(kept[n]) for n in spread(len(kept), GALLERY + QUERIES)]
+        held = [int(held_out[n]) for n in spread(len(held_out), QUERIES)]
         rows = trained[:GALLERY] + held if held else trained
         stacks, found, gallery = [], [], 0
         for row in rows:
+            raw = source.raw(role, row)
+            if raw is None:
+                continue
             try:
-                stacks.append(modality.plain([modality.read(source.raw(role, row))]))
-            except Unreadable:
+                stacks.append(modality.plain([modality.read(raw)]))
+            except (Unreadable, OSError):
                 continue
             found.append(row)
             gallery += row in trained[:GALLERY] if held else len(found) % 5 > 0
@@ -67,7 +70,7 @@ class Probe:
             order = np.argsort([n % 5 == 0 for n in range(1, len(found) + 1)], kind="stable")
             stacks, codes = [stacks[n] for n in order], codes[order]
         probe = cls(role, cat(*stacks), codes, gallery)
-        probe.first = _spread(probe._embedded(session.untrained[role]))
+        probe.first = _spread(probe._embedded(untrained))
         return probe
 
     def look(self, step: Step, last: Look) -> Look:

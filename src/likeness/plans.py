@@ -23,7 +23,7 @@ from .recipe import Recipe
 from .sources.base import Quarantine, Source
 from .sources.data import Data
 from .sources.feed import Feed
-from .train import AdamW, Course, Descent, Growth, Learner, Optimizer, Pace, State, Step, seconds_of
+from .training import AdamW, Course, Descent, Growth, Learner, Optimizer, Pace, State, Step, seconds_of
 
 Training = Generator[Step, None, dict[str, Kept]]  # yields every step, returns the encoders kept
 

@@ -38,7 +38,7 @@ from .loaded import LoadedEncoder
 from .plans import Once, Training, Watch
 from .sources.base import Source
 from .sources.holdout import hold_out
-from .train import State, Step, checkpoint
+from .training import State, Step, checkpoint
 
 SAVE = 60.0  # seconds between checkpoints
 LINES = 100  # log lines a run, at least 20 whatever the plan does to its length
@@ -128,7 +128,7 @@ class Session:
 
     def _events(self, stop: threading.Event) -> Iterator[Event]:
         log = Log(self.run / METRICS, self.state["step"] if self.state else 0, self.engine.leads)
-        probe = Probe.of(self) if self.engine.leads else None
+        probe = self._probe() if self.engine.leads else None
         meter, saved = Meter(self), time.monotonic()
         for step in finishing(self.plan.run(self.training, self.engine, self.watch, self.state), self._finish):
             self.reached = Reached(step.number, step.epoch)
@@ -146,6 +146,10 @@ class Session:
                 saved = time.monotonic()
             if stopping and step.number < step.steps:
                 raise Interrupted(self._stopped(step))
+
+    def _probe(self) -> Probe | None:
+        role, modality = next(iter(self.plan.data.modality.items()))
+        return Probe.of(self.source, self.kept, self.held, modality, self.untrained[role], role)
 
     def _agreed(self, step: Step, wish: bool) -> bool:
         """The leading process's wish, asked for at the same steps everywhere."""

@@ -15,10 +15,10 @@ from .card import write_card
 from .errors import Failed, WrongCall
 from .evaluations import Report, judge
 from .folder import FINISHED, HOLDOUT, SCORES, write_json
-from .loaded import LoadedEncoder, load
+from .loaded import ROWS, LoadedEncoder, load
 from .modalities import Modality
 from .sources.base import Quarantine, Source
-from .sources.feed import read_plain
+from .sources.feed import each
 from .sources.holdout import hold_out
 from .space import Space
 
@@ -104,10 +104,9 @@ def raw_spaces(parts: Split, modality: Modality, role: str, workers: int) -> Sid
     """The items themselves as vectors: small and flattened, training mean subtracted, of unit length."""
     sides = []
     for side in (parts.train, parts.test):
-        found = list(read_plain(side, modality, role, workers))
-        rows = np.concatenate([np.asarray(rows, np.int64) for rows, _ in found])
-        pixels = np.concatenate([modality.pixels(items).numpy() for _, items in found])
-        sides.append((side.only(rows), pixels))
+        found = list(each(side, modality, role, modality.pixels, ROWS, workers, Quarantine()))
+        rows = np.concatenate([rows for rows, _ in found])
+        sides.append((side.only(rows), np.concatenate([pixels.numpy() for _, pixels in found])))
     mean = sides[0][1].mean(0)
     spaces = [Space((pixels - mean).astype(np.float32), list(side.ids), side.table, "raw") for side, pixels in sides]
     return spaces[0], spaces[1]

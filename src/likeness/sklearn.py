@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -15,7 +16,7 @@ from torch import nn
 
 from .api import train
 from .errors import Failed
-from .loaded import LoadedEncoder
+from .loaded import LoadedEncoder, load
 from .plans import Plan
 from .sources import read
 from .sources.base import Quarantine
@@ -65,7 +66,8 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """
         with TemporaryDirectory() as folder:
             run = train(X, self.recipe, out=self.out or Path(folder, RUN), encoder=self.encoder, **self._fields())
-            self.encoder_: LoadedEncoder = run.encoder
+            own = deepcopy(self.encoder) if isinstance(self.encoder, nn.Module) else None
+            self.encoder_: LoadedEncoder = load(run.path, encoder=own, device=self.device)
             self.metrics_ = run.metrics
         self._n_features_out = self.encoder_.dim
         return self

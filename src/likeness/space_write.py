@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         Failed: the disk is full, or nothing may be written there.
     """
-    other = path.with_name(f".{path.name}.{os.getpid()}.part")
+    other = path.with_name(f".{path.name}.part")
     try:
         yield other
         os.replace(other, path)

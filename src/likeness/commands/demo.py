@@ -24,9 +24,9 @@ RECIPE: tuple[tuple[str, Any], ...] = (
     ("steps", STEPS),
     ("size", 16),  # 8 x 8 scans enlarged, so that crops have somewhere to go
     ("grow", [1.0, 1.0]),
-    ("views.crop", [0.4, 1.0]),
+    ("views.crop", [0.3, 1.0]),
     ("views.flip", 0),  # a mirrored digit is another sign
-    ("views.colour", 0.3),
+    ("views.colour", 0.6),
 )
 ROWS = ("few_shot_1", "few_shot_5", "few_shot_10", "knn", "linear", "ari", "nmi")
 QUERIES, HITS = 5, 8

@@ -27,6 +27,7 @@ class Clustering(Evaluation):
     Agreement with the classes: adjusted Rand index (Hubert & Arabie 1985) and normalised mutual information (by the
     arithmetic mean of both entropies). Shape, without labels, by Euclidean distance: silhouette (Rousseeuw 1987),
     Davies & Bouldin (1979), and Dunn (1974): the least distance between clusters / the largest diameter of one.
+    Dunn is to be read beside chance: directions at random lie equally far from each other, which it takes for merit.
     """
 
     clusters: PositiveInt | None = None

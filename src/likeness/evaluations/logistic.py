@@ -13,6 +13,7 @@ STEPS = 1000  # of L-BFGS at most; some 30 are needed
 HISTORY = 20  # steps that it remembers the curvature of
 CLOSE = {torch.float64: 1e-6, torch.float32: 1e-4}  # largest entry of the scaled gradient at the end
 BLOCK = 1 << 23  # logits held at a time: 64 MB
+ROUGH = 1e-3  # where a fit starts anew with the curvature found there
 ROUNDING = 10  # times the trace and the machine's precision keep the curvature positive
 SAMPLE = 8192  # rows that tell the scale of the features' directions well enough
 
@@ -36,16 +37,19 @@ def fit(x: Tensor, y: Tensor, classes: int, penalty: float, start: Fit | None = 
     x: (S, N, D) features, in float64 where the last digits matter; y: (S, N) classes; start: where to begin
     close: how large the scaled gradient may be at the end, where less than the best will do
 
-    scikit-learn's C is 1 / (penalty * N). Solved by L-BFGS over weights scaled by the Cholesky factor of
-    X'X / (N C) + penalty, the curvature where all classes are equally likely, so correlated features cost no steps.
+    scikit-learn's C is 1 / (penalty * N). Solved by L-BFGS over weights scaled by the curvature at the start, so that
+    correlated features cost few steps.
     """
+    close = max(close, CLOSE[x.dtype])
     if x.shape[1] < x.shape[2]:  # the optimum lies in the span of the rows: solve there
         basis, coordinates = torch.linalg.qr(x.mT)
         small = fit(coordinates.mT, y, classes, penalty, None, close)
         return Fit(basis @ small.weight, small.bias, small.reached)
+    if start is None and close < ROUGH:
+        start = fit(x, y, classes, penalty, None, ROUGH)
     from scipy.optimize import minimize
 
-    problem, close = Problem(x, y, classes, penalty), max(close, CLOSE[x.dtype])
+    problem = Problem(x, y, classes, penalty, start)
     options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "maxcor": HISTORY, "gtol": close, "ftol": 0}
     found = minimize(problem, problem.flat(start), jac=True, method="L-BFGS-B", options=options)
     best = problem.fit(found.x)
@@ -53,16 +57,22 @@ def fit(x: Tensor, y: Tensor, classes: int, penalty: float, start: Fit | None = 
 
 
 class Problem:
-    """The objective and its gradient, for a solver that knows one flat vector of float64."""
+    """The objective and its gradient, for a solver that knows one flat vector of float64.
 
-    def __init__(self, x: Tensor, y: Tensor, classes: int, penalty: float) -> None:
+    Its unknowns are L' weight, where L L' = X' diag(d) X / N + penalty and d = (1 - sum p^2) / C is the curvature of
+    an item's loss, averaged over classes: 1 / C at most, less where the class is as good as certain.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, classes: int, penalty: float, start: Fit | None) -> None:
         self.x, self.y, self.classes, self.penalty = x, y[..., None], classes, penalty
         some = x[:, :: max(x.shape[1] // SAMPLE, 1)]
-        curvature = (some.mT @ some) / (some.shape[1] * classes)
+        likely = start(some).softmax(-1) if start else some.new_full((1, 1, classes), 1 / classes)
+        curved = (1 - likely.square().sum(-1, keepdim=True)).clamp(min=torch.finfo(x.dtype).eps) / classes
+        curvature = (some * curved).mT @ some / some.shape[1]
         diagonal = curvature.diagonal(dim1=1, dim2=2)
         diagonal += penalty + ROUNDING * torch.finfo(x.dtype).eps * diagonal.sum(1, keepdim=True)
         self.factor = torch.linalg.cholesky(curvature)  # (S, D, D) lower triangular
-        self.stretch = classes**0.5  # the same for the bias, whose feature is 1
+        self.stretch = curved.mean(1, keepdim=True) ** -0.5  # the same for the bias, whose feature is 1
 
     def flat(self, start: Fit | None) -> NDArray[np.float64]:
         """The unknowns (S, D + 1, C) as one vector: scaled weights, and below them the scaled bias."""

@@ -51,7 +51,9 @@ class ImageAugmentation(Augmentation):
 
     operations: ClassVar[tuple[str, ...]] = ("crop", "flip", "vertical_flip", "colour", "grey", "blur", "solarise")
 
-    crop: Annotated[tuple[Share, Share] | None, BeforeValidator(_span)] = (0.08, 1.0)
+    crop: Annotated[
+        tuple[Share, Share] | None, BeforeValidator(_span, json_schema_input_type=tuple[Share, Share] | Share | None)
+    ] = (0.08, 1.0)
     """Least and largest share of the area that a crop shows; 0 shows the whole."""
     ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
     """Least and largest width / height of a crop."""
@@ -108,17 +110,18 @@ class ImageAugmentation(Augmentation):
         a_time = max(CHUNK // side**2, 1) if data.device.type == "cpu" else max(rows, 1)
         drawn = self._drawn(names, torch.tensor(data.shape[1:3]).expand(rows, 2)).sorted(a_time).to(data.device)
         source = drawn.row if prepared.cut else drawn.row % max(len(data), 1)
+        pixels = data if prepared.cut else modality.unit(data)  # here, since every view needs the same ones
         views = torch.empty(rows, data.shape[3], side, side, device=data.device)
         for start in range(0, rows, a_time):
             chunk = slice(start, start + a_time)
             part = drawn[chunk]
-            pixels = modality.unit(data.index_select(0, source[chunk]))
+            chosen = pixels.index_select(0, source[chunk])
             if prepared.cut:
-                planes = pixels.transpose(0, 1).contiguous()
+                planes = modality.unit(chosen).transpose(0, 1).contiguous()
             else:
-                planes = sampled(pixels, part.box, part.flip, side)
+                planes = sampled(chosen, part.box, part.flip, side)
             self._paint_(planes, part)
-            views[chunk] = modality.normalised(planes.index_select(1, part.row.argsort()).transpose(0, 1))
+            modality.normalised(planes.index_select(1, part.row.argsort()).transpose(0, 1), out=views[chunk])
         return views
 
     def sheet(self, items: Sequence[Pixels], modality: Image, seed: int) -> Pillow.Image:

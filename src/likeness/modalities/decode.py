@@ -94,9 +94,11 @@ def _(raw: np.ndarray, least: int | None = None) -> Pixels:
     pixels = raw[..., None] if raw.ndim == 2 else raw
     if pixels.ndim != 3 or not pixels.size:
         raise Unreadable(f"an array of shape {raw.shape} is no image: expected (H, W) or (H, W, C)")
-    if pixels.dtype == bool:
+    if not pixels.dtype.isnative:
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="))
+    if pixels.dtype.char == "?":
         pixels = pixels * np.uint8(255)
-    if pixels.dtype not in (np.uint8, np.uint16):
+    if pixels.dtype.char not in "BH":
         pixels = pixels.astype(np.float32)
         if not np.isfinite(pixels).all():
             raise Unreadable("holds NaN or infinite pixels")

@@ -19,7 +19,7 @@ from .looks import drawn, oddities, stored_extent
 from .resize import grey, middle, resized
 
 Depth = Literal["uint8", "uint16", "float"]
-DEPTHS: dict[str, Depth] = {"uint8": "uint8", "uint16": "uint16", "float32": "float"}  # by NumPy's names
+DEPTHS: dict[str, Depth] = {"B": "uint8", "H": "uint16", "f": "float"}  # by NumPy's letter of the type
 FULL: dict[Depth, float] = {"uint8": 255.0, "uint16": 65535.0, "float": 1.0}  # white, unless the data say otherwise
 RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))  # what float images usually keep to
 
@@ -84,7 +84,7 @@ class Image(Modality):
         stored = decoded(raw, self._least)
         extent = stored_extent(raw, stored)
         kept = self._kept(stored)
-        low, high = self.range if self.depth else (0.0, FULL[DEPTHS[kept.dtype.name]])
+        low, high = self.range if self.depth else (0.0, FULL[DEPTHS[kept.dtype.char]])
         return Looks(extent, _kind(stored), oddities(kept, extent, low, high))
 
     def thumbnail(self, item: Pixels, side: int) -> Pillow.Image:
@@ -127,12 +127,12 @@ class Image(Modality):
         low, high = self.range
         return pixels.permute(0, 3, 1, 2).to(torch.float32).contiguous().sub_(low).mul_(1 / (high - low))
 
-    def normalised(self, pixels: Tensor) -> Tensor:
+    def normalised(self, pixels: Tensor, out: Tensor | None = None) -> Tensor:
         """(pixels - mean) / std, channel by channel, of (N, C, H, W) on the unit scale."""
         assert self.mean is not None
         assert self.std is not None
         gain, loss = pixels.new_tensor(self.std).reciprocal(), pixels.new_tensor(self.mean)
-        return (pixels * gain[:, None, None]).sub_((loss * gain)[:, None, None])
+        return torch.mul(pixels, gain[:, None, None], out=out).sub_((loss * gain)[:, None, None])
 
     def _kept(self, pixels: Pixels) -> Pixels:
         """Decoded pixels with this modality's channels, in its depth; as they are where neither is known yet.
@@ -140,16 +140,16 @@ class Image(Modality):
         Raises:
             Unreadable: the channels are others than those of most images.
         """
-        expected = self.channels or pixels.shape[2]
-        if expected not in _fits(pixels):
-            raise Unreadable(f"{counted(pixels.shape[2], 'channel')} where {expected} are expected")
-        if pixels.shape[2] > expected:
-            pixels = grey(pixels)
-        return self._deepened(pixels if pixels.shape[2] == expected else np.repeat(pixels, expected, axis=2))
+        found, expected = pixels.shape[2], self.channels
+        if expected is not None and found != expected:
+            if expected not in _fits(pixels):
+                raise Unreadable(f"{counted(found, 'channel')} where {expected} are expected")
+            pixels = grey(pixels) if expected == 1 else np.repeat(pixels, expected, axis=2)
+        return self._deepened(pixels)
 
     def _deepened(self, pixels: Pixels) -> Pixels:
         """Scaled from the stored depth to the kept one; floats in a folder of integers are taken for 0 to 1."""
-        stored = DEPTHS[pixels.dtype.name]
+        stored = DEPTHS[pixels.dtype.char]
         if self.depth is None or stored == self.depth:
             return pixels
         share = pixels.astype(np.float32) / np.float32(FULL[stored])
@@ -184,7 +184,7 @@ class Image(Modality):
 
     def _ranged(self, seen: Sequence[Pixels]) -> Self:
         """With `low` and `high`: the usual range that float images fill, and the bits that 16-bit images use."""
-        own = [pixels for pixels in seen if DEPTHS[pixels.dtype.name] == self.depth]
+        own = [pixels for pixels in seen if DEPTHS[pixels.dtype.char] == self.depth]
         if self.depth == "uint8" or not own:
             return self
         low, high = min(float(pixels.min()) for pixels in own), max(float(pixels.max()) for pixels in own)
@@ -224,7 +224,7 @@ def default_size(shorter_side: int, device: torch.device | None = None) -> int:
 def _kind(pixels: Pixels) -> str:
     """'colour', 'grey, uint16', '13 channels, float'."""
     channels = {1: "grey", 3: "colour"}.get(pixels.shape[2], f"{pixels.shape[2]} channels")
-    depth = DEPTHS[pixels.dtype.name]
+    depth = DEPTHS[pixels.dtype.char]
     return channels if depth == "uint8" else f"{channels}, {depth}"
 
 
@@ -243,5 +243,5 @@ def _channels(seen: Sequence[Pixels]) -> int:
 
 def _depth(seen: Sequence[Pixels]) -> Depth:
     """Of most; the lesser where two are equally common."""
-    counts = Counter(DEPTHS[pixels.dtype.name] for pixels in seen)
+    counts = Counter(DEPTHS[pixels.dtype.char] for pixels in seen)
     return max(FULL, key=lambda depth: counts[depth])

@@ -13,19 +13,19 @@ CHUNK = 1024  # listed pairs at a time: half a megabyte of float32 where vectors
 def pull(
     q: Tensor, k: Tensor, wanted: Relation, shares: Tensor, to_q: Tensor | None, to_k: Tensor | None, tile: int
 ) -> Tensor:
-    """Sum over n, m of shares_n t_nm cos_nm, whose gradients are taken off `to_q` and `to_k` where these are given.
+    """(N,) shares_n sum_m t_nm cos_nm; gradients of their sum are taken off `to_q` and `to_k` where these are given.
 
     q, k:   (N, D) and (M, D) unit vectors
     shares: (N,) how much each query's positives count
     """
-    few, total = wanted.positives(), q.new_zeros(())
+    few, total = wanted.positives(), q.new_zeros(len(q))
     if few is None:
         return _by_tiles(q, k, wanted, shares, to_q, to_k, tile)
     for part in spans(len(few[0]), CHUNK):
         row, column, target = (x[part] for x in few)
         share = (shares[row] * target.to(q.dtype))[:, None]
         above, below = share * q[row], share * k[column]
-        total += torch.dot(above.flatten(), k[column].flatten())
+        total.index_add_(0, row, torch.linalg.vecdot(above, k[column]))
         if to_q is not None:
             to_q.index_add_(0, row, below, alpha=-1)
         if to_k is not None:
@@ -36,11 +36,11 @@ def pull(
 def _by_tiles(
     q: Tensor, k: Tensor, wanted: Relation, shares: Tensor, to_q: Tensor | None, to_k: Tensor | None, tile: int
 ) -> Tensor:
-    total = q.new_zeros(())
+    total = q.new_zeros(len(q))
     for rows, columns in tiles(wanted.shape, tile):
         target = wanted.block(rows, columns)[0].to(q.dtype) * shares[rows, None]
         partners = target @ k[columns]
-        total += torch.dot(q[rows].flatten(), partners.flatten())
+        total[rows] += torch.linalg.vecdot(q[rows], partners)
         if to_q is not None:
             to_q[rows] -= partners
         if to_k is not None:

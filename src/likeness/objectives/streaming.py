@@ -22,14 +22,14 @@ from .pull import pull
 LOG2_E, LOG_2 = math.log2(math.e), math.log(2)
 EXPONENT = 100.0  # 2^27 powers between 2^-100 and 2^100, their sums and the inverses of these are normal float32
 STRIP = 8  # tiles of cells in a strip of rows: 8 MB of float32 at 512 x 512, a quarter of a usual last-level cache
-
 SHORTEST = 1e-12  # vectors below this length are not made unit, as in torch's normalize
 
-Sums = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # total, rows that count, d total / d scale q, same for k
+# (N,) log partitions and which rows count; gradients of the sum over these by scale x query and by scale x key
+Sums = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
 
 class Contrast(torch.autograd.Function):
-    """Sum of the losses of all rows that have a positive and a rival, and which rows these are.
+    """Sum of the losses of all rows that have a positive and a rival, and which rows these are. First derivatives only.
 
     q, k:      (N, D) and (M, D) vectors as towers made them; made unit in here, so that nothing is kept but gradients
     scale:     1 / temperature; its type is that of exponents and sums
@@ -53,16 +53,16 @@ class Contrast(torch.autograd.Function):
         products, targets = Products.of(a.unit, b.unit, scale, precision), wanted.totals(tile).to(scale.dtype)
         own = a is b and rivals.own and products.factor < EXPONENT
         if own:
-            total, counted, each, other = triangle(products, targets > 0, tile, to_q or to_scale)
+            partition, counted, each, other = triangle(products, targets > 0, tile, to_q or to_scale)
         else:
-            total, counted, each, other = strips(products, targets > 0, rivals, tile, to_q or to_scale, to_k)
+            partition, counted, each, other = strips(products, targets > 0, rivals, tile, to_q or to_scale, to_k)
         shares = torch.where(counted, 1 / targets, 0)
-        total = total - scale * pull(a.unit, b.unit, wanted, shares, each, each if own else other, tile)
+        losses = partition - scale * pull(a.unit, b.unit, wanted, shares, each, each if own else other, tile)
         met = 2 if own else 1  # times that `each` holds every cosine
         slope = None if each is None else torch.dot(a.unit.flatten(), each.flatten()) / met
         ctx.mark_non_differentiable(counted)
         ctx.save_for_backward(a.back(each, scale, q.dtype), b.back(other, scale, k.dtype), slope)
-        return total, counted
+        return losses[counted].sum(), counted
 
     @staticmethod
     @once_differentiable
@@ -134,9 +134,8 @@ def triangle(products: Products, asked: Tensor, tile: int, graded: bool) -> Sums
         mass[rows] += power.sum(1)
         if rows != columns:
             mass[columns] += power.sum(0)
-    total = mass[asked].log().sum()
     if not graded:
-        return total, asked, None, None
+        return mass.log(), asked, None, None
     each, to_z, sums = torch.where(asked, 1 / mass, 0), products.zeros(*products.q.shape), torch.empty_like(room)
     for rows, columns in _upper(size, tile):
         power = _powers(products, rows, columns, room)
@@ -145,7 +144,7 @@ def triangle(products: Products, asked: Tensor, tile: int, graded: bool) -> Sums
         products.add(to_z[rows], share, products.q[columns])
         if rows != columns:
             products.add(to_z[columns], share.T, products.q[rows])
-    return total, asked, to_z, None
+    return mass.log(), asked, to_z, None
 
 
 def _upper(size: int, tile: int) -> list[tuple[slice, slice]]:
@@ -168,7 +167,7 @@ def strips(products: Products, asked: Tensor, rivals: Relation, tile: int, to_q:
     """Any relation, by strips of whole rows, each row's maximum subtracted."""
     high, wide = rivals.shape
     step = max(min(tile, STRIP * tile * tile // wide), tile // STRIP, 1)
-    room, lines = products.zeros(step, wide), torch.empty_like(asked, dtype=products.wide)
+    room, partition = products.zeros(step, wide), torch.empty_like(asked, dtype=products.wide)
     each = products.zeros(*products.q.shape) if to_q else None
     other = products.zeros(*products.k.shape) if to_k else None
     for rows in spans(high, step):
@@ -176,7 +175,7 @@ def strips(products: Products, asked: Tensor, rivals: Relation, tile: int, to_q:
         top = strip.amax(1, keepdim=True)
         top.masked_fill_(top == -torch.inf, 0)  # rows with nobody to be compared with
         mass = strip.sub_(top).exp2_().sum(1, keepdim=True)
-        lines[rows] = LOG_2 * (top + mass.log2())[:, 0]
+        partition[rows] = LOG_2 * (top + mass.log2())[:, 0]
         if each is None and other is None:
             continue
         strip *= torch.where(asked[rows, None] & (mass > 0), 1 / mass, 0)
@@ -185,8 +184,7 @@ def strips(products: Products, asked: Tensor, rivals: Relation, tile: int, to_q:
             products.add(each[rows], share, products.k)
         if other is not None:
             products.add(other, share.T, products.q[rows])
-    counted = asked & (lines > -torch.inf)
-    return lines[counted].sum(), counted, each, other
+    return partition, asked & (partition != -torch.inf), each, other  # NaN counts, and is seen
 
 
 def _exponents(products: Products, rivals: Relation, rows: slice, tile: int, strip: Tensor) -> Tensor:

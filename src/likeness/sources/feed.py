@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from ..views import Batch, Origin, Views
 from .base import Labels, Quarantine, Source
 from .reader import ROOM, Reader, in_background
 from .sampling import Sampling, share
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -152,13 +155,26 @@ def plain(
     Raises:
         Failed: more than half of the source cannot be read.
     """
+    yield from each(source, modality, role, modality.plain, batch, workers, quarantine)
+
+
+def each(
+    source: Source,
+    modality: Modality,
+    role: str,
+    made_of: Callable[[Sequence[Any]], T],
+    batch: int,
+    workers: int,
+    quarantine: Quarantine,
+) -> Iterator[tuple[np.ndarray, T]]:
+    """Like `plain`, with whatever is made of the items as read, in the background."""
     reader = Reader(source, {role: modality}, workers, quarantine)
 
-    def stacked(start: int) -> tuple[list[int], Stack]:
+    def piece(start: int) -> tuple[list[int], T | None]:
         rows, items = reader.read(role, range(start, min(start + batch, len(source))))
-        return rows, modality.plain(items) if items else None
+        return rows, made_of(items) if items else None
 
-    with closing(reader), closing(in_background(stacked, iter(range(0, len(source), batch)))) as made:
-        for rows, stack in made:
-            if rows:
-                yield np.array(rows), stack
+    with closing(reader), closing(in_background(piece, iter(range(0, len(source), batch)))) as pieces:
+        for rows, made in pieces:
+            if made is not None:
+                yield np.array(rows), made

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import Failed, WrongCall
 from .base import Source
 
+TRAIN = "train"
 SHARE, MOST = 10, 1000  # one in ten is held out, but at most so many
 Rows = np.ndarray  # (N,) int64 row numbers, ascending
 
@@ -19,7 +20,8 @@ Rows = np.ndarray  # (N,) int64 row numbers, ascending
 def hold_out(source: Source, count: int | None, seed: int) -> tuple[Rows, Rows]:
     """Rows to train on and rows to keep out. Items of one `group` stay on one side.
 
-    count: items to keep out, or fewer where groups are large; None: a tenth, at most 1,000; 0: none
+    count: items to keep out, or fewer where groups are large; None: a tenth, at most 1,000; 0: none.
+           Where the source has a split `train`, all other splits are kept out, and these alone unless a count is given
 
     Raises:
         WrongCall: `count` leaves nothing to train on.
@@ -28,6 +30,10 @@ def hold_out(source: Source, count: int | None, seed: int) -> tuple[Rows, Rows]:
     items = len(source)
     if count == 0:
         return np.arange(items), np.arange(0)
+    train = _train_split(source)
+    if train is not None:
+        kept = train if count is None else train[hold_out(source.only(train), count, seed)[0]]
+        return kept, np.setdiff1d(np.arange(items), kept)
     if items < 2:
         raise Failed(f"{source.name} holds 1 item; learning by contrast takes at least 2")
     wanted = max(min(items // SHARE, MOST), 1) if count is None else count
@@ -37,6 +43,15 @@ def hold_out(source: Source, count: int | None, seed: int) -> tuple[Rows, Rows]:
     for rows in _chosen(source, wanted, seed):
         held[rows] = True
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _train_split(source: Source) -> Rows | None:
+    """Rows of the split `train`, where there are others too."""
+    if "split" not in source.table.column_names:
+        return None
+    splits = source.column("split")
+    train = np.array([name == TRAIN for name in [*splits.names, None]])[splits.codes]
+    return np.flatnonzero(train) if train.any() and not train.all() else None
 
 
 def _chosen(source: Source, wanted: int, seed: int) -> list[Rows]:

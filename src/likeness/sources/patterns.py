@@ -6,14 +6,23 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cache
 
+from ..errors import WrongCall
+
 WILD = {"*": "[^/]*", "?": "[^/]"}
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Whether a relative path is matched, from its first folder to its last letter; '**' alone matches all."""
+    """Whether a relative path is matched, from its first folder to its last letter; '**' alone matches all.
+
+    Raises:
+        WrongCall: the pattern makes no sense.
+    """
     if pattern == "**":
         return lambda path: True
-    found = re.compile(_expression(pattern)).fullmatch
+    try:
+        found = re.compile(_expression(pattern)).fullmatch
+    except re.error as error:
+        raise WrongCall(f"{pattern!r} is no pattern: {error.msg}") from None
     return lambda path: found(path) is not None
 
 
