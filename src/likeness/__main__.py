@@ -32,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # `likeness show | head`
         sys.stderr.close()
+    except OSError as error:  # a full disk, a closed folder: what is wrong is not in this program
+        where = f": {error.filename}" if error.filename else ""
+        print(f"likeness: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
     return 0
 
 

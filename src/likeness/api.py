@@ -159,7 +159,7 @@ def begin(data: Any, call: Call, out: Path | None, resume: bool, module: nn.Modu
     if resume and out is None:
         raise WrongCall("--resume needs --out: which run should go on?")
     if resume and out is not None and (out / FINISHED).exists():
-        return Summary(**json.loads((out / FINISHED).read_text()))
+        return Summary(**{**json.loads((out / FINISHED).read_text()), "run": str(out)})  # it may have been moved
     before = _earlier(out, call) if resume and out is not None else None
     plan = plan_of(call.recipe, call.overrides) if before is None else _begun(before)
     engine = Engine.start(plan.device, plan.precision)

@@ -247,9 +247,10 @@ class Log:
     def __init__(self, path: Path, step: int, leads: bool) -> None:
         self.path, self.leads, self.last = path, leads, step
         if leads:
-            lines = path.read_text().splitlines() if path.exists() else []
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            path.write_text("".join(line + "\n" for line in kept))
+            kept = logged(path, step)
+            self.last = kept[-1]["step"] if kept else 0
+            with checkpoint.replacing(path) as part:
+                part.write_text("".join(json.dumps(event) + "\n" for event in kept))
 
     def due(self, step: Step) -> bool:
         return step.number >= step.steps or step.number - self.last >= max(step.steps // LINES, 1)
@@ -257,8 +258,25 @@ class Log:
     def write(self, event: Event) -> None:
         self.last = event.step
         if self.leads:
-            with self.path.open("a") as file:
-                file.write(json.dumps(asdict(event)) + "\n")
+            try:
+                with self.path.open("a") as file:
+                    file.write(json.dumps(asdict(event)) + "\n")
+            except OSError as error:
+                raise checkpoint.unwritten(self.path, error) from error
+
+
+def logged(path: Path, step: int) -> list[dict[str, Any]]:
+    """The events of a log up to a step; a line that a crash tore ends them."""
+    events: list[dict[str, Any]] = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            break
+        if event["step"] > step:
+            break
+        events.append(event)
+    return events
 
 
 class Meter:
