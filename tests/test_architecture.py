@@ -33,7 +33,7 @@ ORDER = """
     methods training plans
     index space_write space_read space
     evaluations
-    folder card loaded embedding live runs
+    folder card loaded embedding live logbook runs
     public scoring sheet export
     api sklearn
     inspection copies forecast doctor findings

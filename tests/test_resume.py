@@ -21,7 +21,7 @@ from likeness import runs
 
 STEPS = 16
 KILLS = 4
-SELDOM = {"likeness.runs:LINES": 6}  # a log line every second step, so that checkpoints lie between them
+SELDOM = {"likeness.logbook:LINES": 6}  # a log line every second step, so that checkpoints lie between them
 OFTEN = SELDOM | {"likeness.runs:SAVE": 0.0}  # a checkpoint every step: most of the time is spent writing them
 GROWING = [*TINY, f"steps={STEPS}", "grow=[0.5,1.0]", "grown=0.8", "learned=true", "warmup=0.2"]
 OPTIMIZERS = ("adamw", "muon", "lars")

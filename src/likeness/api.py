@@ -20,10 +20,11 @@ from .engine import Engine, agreed, device_of
 from .errors import Failed, WrongCall
 from .folder import CALL, CHECKPOINT, FINISHED, METRICS, RECIPE, SPACE
 from .loaded import LoadedEncoder, load
+from .logbook import Event
 from .modalities import Modality, Unreadable
 from .plans import Once, Plan, Watch
 from .recipe import looking_in
-from .runs import Event, Session, Summary
+from .runs import Session, Summary
 from .sources import Columns, read
 from .sources.base import Source
 from .space import Space

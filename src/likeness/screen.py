@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from .runs import Event, Session
+    from .logbook import Event
+    from .runs import Session
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 24  # characters of a bar or a curve

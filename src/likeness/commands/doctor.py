@@ -25,9 +25,7 @@ def doctor(
 ) -> dict[str, Any]:
     """Look at a source, and say what was seen."""
     to = console(quiet, machine)
-    found = diagnose(
-        source, recipe, overrides, test=test, columns=columns, exclude=exclude, device=device, views=views
-    )
+    found = diagnose(source, recipe, overrides, test=test, columns=columns, exclude=exclude, device=device, views=views)
     for subject, facts in lines(found):
         to.print(f" {subject:<14} {facts}", markup=False)
     if views is not None:
