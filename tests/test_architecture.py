@@ -26,7 +26,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import, at its top or inside a function, only what stands before it here.
 ORDER = """
     errors
-    limits recipe describe catalogue
+    disk limits recipe describe catalogue
     engine chance stacks views parts
     relations objectives
     modalities encoders sources

@@ -91,10 +91,10 @@ def test_an_unreadable_item_is_named(trained: Path, tmp_path: Path) -> None:
 def test_a_run_that_is_not_there(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongCall, match=r"did you mean '.*run'"):
         likeness.load(trained.parent / "rnu")
-    with pytest.raises(WrongCall, match="is no run: it has no encoder.json"):
+    with pytest.raises(WrongCall, match=r"is no run: it has no encoder.json"):
         likeness.load(tmp_path)
     (tmp_path / "checkpoint").mkdir()
-    with pytest.raises(WrongCall, match="not trained to the end; go on with .*--resume"):
+    with pytest.raises(WrongCall, match=r"not trained to the end; go on with .*--resume"):
         likeness.load(tmp_path)
     with pytest.raises(WrongCall, match=r"no role 'imgae'; did you mean 'image'"):
         likeness.load(trained, role="imgae")

@@ -111,7 +111,7 @@ def test_arrays_train_too(arrays: Path, shell: Shell) -> None:
 
 def test_numbers_that_blow_up(shell: Shell, shapes: Path) -> None:
     """Without batch norm nothing holds the weights back."""
-    words = ["encoder=timm:convnext_atto", "size=16", "projection=[8]", "batch=16", "steps=40", "precision=float32"]
+    words = ["encoder=timm:convnext_atto", "size=32", "projection=[8]", "batch=16", "steps=40", "precision=float32"]
     call = ["train", shapes, *words, "optimizer=sgd", "learning_rate=1e30", "warmup=0", "--quiet", "--out", "run"]
     line = shell(*call).failed(1)
     assert "learning_rate=" in line

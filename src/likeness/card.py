@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .catalogue import file_tree
+from .disk import replacing
 from .errors import counted
 from .folder import ABOUT, CARD, FINISHED, HOLDOUT, RECIPE, SCORES
-from .training.checkpoint import replacing
 
 
 def write_card(run: Path) -> None:

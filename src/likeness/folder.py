@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .disk import replacing
 from .encoders import Encoder, Kept
 from .errors import Failed, WrongCall, meant
 from .modalities import Modality
 from .recipe import only_from
-from .training.checkpoint import replacing
 
 WEIGHTS, ABOUT = "encoder.safetensors", "encoder.json"
 RECIPE, SPACE, METRICS = "recipe.yaml", "space.parquet", "metrics.jsonl"

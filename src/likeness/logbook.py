@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .disk import replacing, unwritten
 from .live import Look
 from .plans import Once, Watch
-from .training import Step, checkpoint
+from .training import Step
 
 LINES = 400  # log lines a run, or one a step where there are fewer
 
@@ -41,7 +42,7 @@ class Log:
         if leads:
             kept = logged(path, step)
             self.last = kept[-1]["step"] if kept else 0
-            with checkpoint.replacing(path) as part:
+            with replacing(path) as part:
                 part.write_text("".join(json.dumps(event) + "\n" for event in kept))
 
     def due(self, step: Step) -> bool:
@@ -54,7 +55,7 @@ class Log:
                 with self.path.open("a") as file:
                     file.write(json.dumps(asdict(event)) + "\n")
             except OSError as error:
-                raise checkpoint.unwritten(self.path, error) from error
+                raise unwritten(self.path, error) from error
 
 
 def logged(path: Path, step: int) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from .card import write_card
+from .disk import unwritten
 from .encoders import Kept
 from .engine import Engine, agreed
 from .errors import Failed, Interrupted
@@ -99,13 +100,16 @@ class Session:
         write_weights(self.run / CHECKPOINT / UNTRAINED, joined(self.untrained))
 
     def __iter__(self) -> Iterator[Event]:
-        self.prepare()
         try:
-            with asked_to_stop() as stop:
-                yield from self._events(stop)
-        finally:
-            if self.engine.leads:
-                self._write_quarantine()
+            self.prepare()
+            try:
+                with asked_to_stop() as stop:
+                    yield from self._events(stop)
+            finally:
+                if self.engine.leads:
+                    self._write_quarantine()
+        except OSError as error:
+            raise unwritten(Path(error.filename or self.run), error) from error
 
     def _events(self, stop: threading.Event) -> Iterator[Event]:
         log = Log(self.run / METRICS, self.state["step"] if self.state else 0, self.engine.leads)

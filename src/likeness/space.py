@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import WrongCall, counted
-from .sources.base import Labels, labels_of
-from .space_read import bare, numbered, read, taken
+from .sources.base import Labels, bare, labels_of, numbered, taken
+from .space_read import read
 from .space_write import writing
 
 CHUNK = 8192  # rows handed to a file at a time

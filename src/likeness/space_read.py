@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .errors import WrongCall, meant
+from .sources.base import bare, numbered
 from .space_write import HEADER, KEPT, column, format_of
 
 BROKEN = (pa.ArrowException, ValueError, OSError, EOFError)  # what readers raise at a file of another kind
@@ -163,18 +164,3 @@ def holds_vectors(path: Path) -> bool:
         return path.is_file() and path.suffix.lower() in tests and tests[path.suffix.lower()]()
     except BROKEN:
         return False
-
-
-def numbered(n: int) -> list[str]:
-    """Ids of items that have no names."""
-    return [str(row) for row in range(n)]
-
-
-def taken(table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
-    """Some rows of a table, in this order; pyarrow's own `take` forgets how many where there are no columns."""
-    return table.take(pa.array(rows)) if table.column_names else bare(len(rows))
-
-
-def bare(n: int) -> pa.Table:
-    """N rows of no metadata."""
-    return pa.table({"id": pa.nulls(n)}).select([])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from .errors import Failed, WrongCall, meant
+from .disk import replacing
+from .errors import WrongCall, meant
 
 HEADER = b"likeness"  # where a Parquet schema's metadata keeps the fingerprint, as JSON
 KEPT = (b"huggingface",)  # of the source's own schema metadata: names of classes
@@ -23,24 +22,6 @@ ROW_GROUP = 8192  # rows of Parquet that are read together
 DTYPES = ("float32", "float16")
 
 Vectors = Mapping[str, NDArray[np.float32]]  # role -> (N, D); the role of an only tower is ""
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to instead, which takes the place of `path` at the end; on an error nothing is left of it.
-
-    Raises:
-        Failed: the disk is full, or nothing may be written there.
-    """
-    other = path.with_name(f".{path.name}.part")
-    try:
-        yield other
-        os.replace(other, path)
-    except OSError as error:
-        why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-        raise Failed(f"{path} cannot be written: {why}") from error
-    finally:
-        other.unlink(missing_ok=True)
 
 
 class Writer(ABC):
