@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,9 @@ class Command:
 
 # Children are forked from a clean process that has imported torch once: as real as any, without seconds of import.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["likeness.api", "likeness.commands.train", "likeness.encoders", "torch.distributed"])
+COMMANDS = ["likeness.cli", "likeness.commands.train", "likeness.commands.search", "likeness.commands.evaluate"]
+LATER = ["torch.distributed", "torch._dynamo", "pandas", "pyarrow.parquet", "PIL.PngImagePlugin", "safetensors.torch"]
+FORKS.set_forkserver_preload([*COMMANDS, *LATER])  # the latter are what torch and pyarrow import at first use
 
 
 def _run(words: list[str], cwd: str, said: str, changes: dict[str, Any]) -> None:
@@ -177,8 +180,9 @@ def _run(words: list[str], cwd: str, said: str, changes: dict[str, Any]) -> None
         module, _, attribute = name.partition(":")
         if module == "call":
             value()
-        else:
-            setattr(importlib.import_module(module), attribute, value)
+            continue
+        *owners, last = attribute.split(".")
+        setattr(reduce(getattr, owners, importlib.import_module(module)), last, value)
     from likeness.__main__ import main
 
     sys.exit(main(words))

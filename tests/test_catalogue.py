@@ -83,6 +83,13 @@ def test_a_recipe_is_replaced_whole_and_later_words_go_to_the_new_one() -> None:
         overridden("nesterov=true", "optimizer=sgd")
 
 
+def test_size_is_the_side_of_images_whatever_the_encoder() -> None:
+    tree = overridden("encoder=timm:resnet18", "size=48")
+    assert tree["data"]["modality"]["image"]["size"] == 48
+    assert tree["method"]["encoder"]["size"] is None
+    assert overridden("encoder=timm:resnet18", "encoder.size=48")["method"]["encoder"]["size"] == 48
+
+
 def test_a_tree_is_not_changed_by_overrides() -> None:
     before = BOOK.recipe("simclr")
     overridden("temperature=0.9", "views.colour=0")

@@ -104,7 +104,7 @@ def _die(*given: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("where", ["write_encoder", "write_card", "write_weights"])
+@pytest.mark.parametrize("where", ["write_encoder", "write_card", "write_tensors"])
 def test_killed_before_the_first_step_or_after_the_last(where: str, shell: Shell, shapes: Path, whole: Path) -> None:
     first = shell(*words(shapes), changes={f"likeness.runs:{where}": _die} | SELDOM)
     assert first.code == -signal.SIGKILL

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import COLOURS, TINY, Shell, lines, shape, write_shapes
 from PIL import Image as Pillow
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 import likeness
 from likeness.encoders import Residual
@@ -54,7 +55,7 @@ def test_every_log_line_has_every_key(trained: Path) -> None:
 
 def test_items_held_out_are_named(trained: Path, shapes: Path) -> None:
     ids = json.loads((trained / "holdout.json").read_text())["ids"]
-    assert len(ids) == 5  # a tenth of 48
+    assert len(ids) == 4  # a tenth of 48
     assert all((shapes / id).is_file() for id in ids)
     assert len(likeness.Space.load(trained / "space.parquet")) == 48
 
@@ -114,25 +115,31 @@ def test_numbers_that_blow_up(shell: Shell, shapes: Path) -> None:
     words = ["encoder=timm:convnext_atto", "size=32", "projection=[8]", "batch=16", "steps=40", "precision=float32"]
     call = ["train", shapes, *words, "optimizer=sgd", "learning_rate=1e30", "warmup=0", "--quiet", "--out", "run"]
     line = shell(*call).failed(1)
-    assert "learning_rate=" in line
-    assert "the loss became nan" in line or "the space has collapsed" in line
+    assert "learning_rate" in line
+    assert "nan" in line
     assert not (shell.cwd / "run/encoder.json").exists()
 
 
+class Collapsing(nn.Module):
+    """Adds the same to all vectors, more with every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * 16 * 16, 8)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.steps += 1
+        out: Tensor = self.layer(x.flatten(1)) + 1000 * self.steps
+        return out
+
+
 def test_collapse(tmp_path: Path, shapes: Path) -> None:
-    """Weight decay so strong that everything goes to one point."""
-    with pytest.raises(Failed, match=r"the space has collapsed by step .* try a lower learning_rate"):
-        likeness.train(
-            shapes,
-            out=tmp_path / "run",
-            encoder=nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 8), nn.Tanh()),
-            steps=30,
-            batch=16,
-            optimizer="sgd",
-            learning_rate=1.0,
-            weight_decay=15.9,
-            warmup=0,
-        )
+    settings = {"steps": 6, "batch": 16, "projection": [8], "precision": "float32"}
+    with pytest.raises(Failed, match=r"the space has collapsed by step 1: .* try a lower learning_rate"):
+        likeness.train(shapes, out=tmp_path / "run", encoder=Collapsing(), **settings)
+    assert not (tmp_path / "run" / "encoder.json").exists()
 
 
 @pytest.fixture
@@ -172,10 +179,9 @@ def test_a_file_that_may_not_grow(shell: Shell, shapes: Path) -> None:
 def test_an_empty_folder_and_a_single_picture(shell: Shell, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    assert "data" in shell("train", data, "steps=2").failed(2)
+    assert "holds no files" in shell("train", data, "steps=2").failed(1)
     Pillow.fromarray(shape("red", 0)).save(data / "one.png")
-    line = shell("train", data, *TINY, "steps=2", "--quiet").failed(2)
-    assert "1" in line
+    assert "holds 1 item" in shell("train", data, *TINY, "steps=2", "--quiet").failed(1)
 
 
 def test_unreadable_items_are_named_once_and_most_of_them_are_too_many(shell: Shell, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"likeness: {error}", file=sys.stderr)
         return error.code
     except TyperException as error:
-        print(f"likeness: {_call_error(error.format_message())}", file=sys.stderr)
+        if error.format_message():  # nothing is wrong with asking for help by saying nothing
+            print(f"likeness: {_call_error(error.format_message())}", file=sys.stderr)
         return 2
     except Exit as end:
         return end.exit_code

@@ -26,6 +26,7 @@ SHORT = frozenset(
     "steps epochs batch split encoder size views temperature optimizer learning_rate workers precision compile "
     "holdout labels seed budget device".split()
 )  # work wherever they mean something: of several fields of that name the one nearest the root is meant
+UNDER = {"size": "modality"}  # unless another one is: the side of images, whatever encoders call size
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Catalogue:
         tails = [place for place in found if place.path[-len(parts) :] == parts]
         found = tails or found
         if len(found) > 1 and parts[-1] in SHORT:
-            found = sorted(found, key=lambda place: (bool(place.about["many"]), len(place.path)))[:1]
+            found = sorted(found, key=_distance)[:1]
         if not found:
             raise WrongCall(_unknown(parts, every, called))
         if len(found) > 1:
@@ -195,6 +196,12 @@ def _leads(parts: tuple[str, ...], path: tuple[str, ...]) -> bool:
     """Whether the parts lie on the path in this order, the last of them at its end."""
     rest = iter(path)
     return parts[-1] == path[-1] and all(part in rest for part in parts)
+
+
+def _distance(place: Place) -> tuple[bool, bool, int]:
+    """How far a field is from being the one that its bare name means."""
+    name = place.path[-1]
+    return UNDER.get(name, name) not in place.path, bool(place.about["many"]), len(place.path)
 
 
 def _unknown(parts: tuple[str, ...], every: Sequence[Place], called: str) -> str:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import Failed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -30,10 +35,27 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Tensors by name, in safetensors.
+
+    Raises:
+        Failed: the disk is full, or the folder cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with replacing(path) as part:
+        try:
+            save_file(dict(tensors), part)
+        except SafetensorError as error:  # it tells the system's number for what went wrong in its text only
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else None, str(error)) from error
+
+
 def unwritten(path: Path, error: OSError) -> Failed:
     """What to tell the user where a file could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Failed(
-            f"the disk is full: {path} could not be written; free some space, then call again (a run goes on with --resume)"
+            f"the disk is full: {path} could not be written; free some space, then go on (a run with --resume)"
         )
     return Failed(f"{path} could not be written: {error.strerror or error}")

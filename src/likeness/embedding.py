@@ -50,6 +50,8 @@ def embed_to(
     format_of(out)
     if out.exists():
         raise WrongCall(f"{out} exists already: delete it, or name another --out")
+    if not out.parent.is_dir():
+        raise WrongCall(f"{out.parent} does not exist: name another --out, or make the folder first")
     bad = Quarantine() if quarantine is None else quarantine
     shards = Shards(out.with_name(f".{out.name}.parts"), encoder, source)
     rows = 0

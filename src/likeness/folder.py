@@ -6,14 +6,14 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .disk import replacing
+from .disk import replacing, write_tensors
 from .encoders import Encoder, Kept
 from .errors import Failed, WrongCall, meant
 from .modalities import Modality
@@ -41,7 +41,7 @@ def write_encoder(run: Path, kept: Mapping[str, Kept], modality: Mapping[str, Mo
     }
     name = fingerprint(weights, parts)
     packages = {"likeness", "torch", *(package for one in kept.values() for package in one.recipe.needs)}
-    write_weights(run / WEIGHTS, weights)
+    write_tensors(run / WEIGHTS, weights)
     about = {
         "fingerprint": name,
         "roles": parts,
@@ -49,14 +49,6 @@ def write_encoder(run: Path, kept: Mapping[str, Kept], modality: Mapping[str, Mo
     }
     write_json(run / ABOUT, about)
     return name
-
-
-def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Tensors by name, in safetensors."""
-    from safetensors.torch import save_file
-
-    with replacing(path) as part:
-        save_file(dict(weights), part)
 
 
 def joined(kept: Mapping[str, Kept]) -> dict[str, Tensor]:
@@ -145,6 +137,10 @@ def _first(error: Exception) -> str:
 
 def _compare_versions(run: Path, versions: Mapping[str, str]) -> None:
     for package, then in versions.items():
-        now = version(package)
+        try:
+            now = version(package)
+        except PackageNotFoundError:
+            warnings.warn(f"{run} was made with {package} {then}, which is not installed here", stacklevel=4)
+            continue
         if now.split(".")[0] != then.split(".")[0]:
             warnings.warn(f"{run} was made with {package} {then}, this is {now}: vectors may differ", stacklevel=4)

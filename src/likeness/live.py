@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -77,13 +78,15 @@ class Probe:
         """Embed the sample and judge it, unless a look has just been taken; the last step is always looked at.
 
         Raises:
-            Failed: the encoder places everything at one point.
+            Failed: the encoder places everything at one point, or nowhere.
         """
         began = time.monotonic()
         if began < self.next and step.number < step.steps:
             return last
         unit = self._embedded(step.kept()[self.role])
         width = _spread(unit)
+        if not math.isfinite(width):
+            raise Failed(f"the encoder gives nan by step {step.number}: try a lower learning_rate or precision=float32")
         if not width > FIRST * self.first:
             raise Failed(
                 f"the space has collapsed by step {step.number}: every item lies at one point (spread {width:.1e}, "

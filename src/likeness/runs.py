@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from .card import write_card
-from .disk import unwritten
+from .disk import unwritten, write_tensors
 from .encoders import Kept
 from .engine import Engine, agreed
 from .errors import Failed, Interrupted
@@ -31,7 +31,6 @@ from .folder import (
     joined,
     write_encoder,
     write_json,
-    write_weights,
 )
 from .live import Look, Probe
 from .loaded import LoadedEncoder
@@ -97,7 +96,7 @@ class Session:
         self.plan.to_yaml(self.run / RECIPE)
         write_json(self.run / CALL, self.call)
         write_json(self.run / HOLDOUT, {"ids": [self.source.ids[row] for row in self.held]})
-        write_weights(self.run / CHECKPOINT / UNTRAINED, joined(self.untrained))
+        write_tensors(self.run / CHECKPOINT / UNTRAINED, joined(self.untrained))
 
     def __iter__(self) -> Iterator[Event]:
         try:

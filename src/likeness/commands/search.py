@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..space import Hit, Space
 from ..space_read import holds_vectors
 from .asked import Asked, bar, name_bad
 
-NEARBY = 1000  # files looked at for a suggestion
+NEARBY = 1000  # files and ids looked at for a suggestion
 Found = Sequence[tuple[str, Sequence[Hit]]]
 
 
@@ -78,7 +79,8 @@ def _query(query: str, space: Space) -> Any:
         return path
     if query in set(space.ids):
         return query
-    near = [str(other) for other in path.parent.glob("*")][:NEARBY] if path.parent.is_dir() else []
+    near = [str(other) for other in islice(path.parent.glob("*"), NEARBY)] if path.parent.is_dir() else []
+    near += space.ids[:NEARBY]
     raise WrongCall(f"query {query!r} is neither a file nor an id of the space{meant(query, near)}")
 
 

@@ -58,7 +58,7 @@ def _entry(book: Catalogue, name: str) -> tuple[str, Tree]:
 
 
 def _shelves(book: Catalogue, shelves: dict[str, list[str]]) -> Table:
-    table = Table.grid(padding=(0, 2))
+    table = _table(2)
     for shelf, names in shelves.items():
         for n, name in enumerate(names):
             help_ = book.recipes[name]["help"] if shelf == "recipes" else book.kinds[name]["help"]
@@ -66,8 +66,16 @@ def _shelves(book: Catalogue, shelves: dict[str, list[str]]) -> Table:
     return table
 
 
-def _fields(book: Catalogue, tree: Tree) -> Table:
+def _table(names: int) -> Table:
+    """A table of three columns; the first ones hold names, which are never cut short."""
     table = Table.grid(padding=(0, 2))
+    for column in range(3):
+        table.add_column(no_wrap=column < names)
+    return table
+
+
+def _fields(book: Catalogue, tree: Tree) -> Table:
+    table = _table(1)
     for place in book.places(tree):
         value: Any = tree
         for part in place.path:

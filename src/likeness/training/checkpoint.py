@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..disk import replacing, unwritten
+from ..disk import replacing, unwritten, write_tensors
 from ..errors import Failed
 from .steps import State
 
@@ -71,10 +71,7 @@ def load(folder: Path, rank: int = 0) -> State | None:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    from safetensors.torch import save_file
-
-    with replacing(path) as part:
-        save_file({name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}, part)
+    write_tensors(path, {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()})
 
 
 def _plain(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
