@@ -119,7 +119,7 @@ def train(
         Failed: training could not go on (numbers, disk, unreadable data); what was saved is kept.
     """
     given = dict(overrides) | ({"encoder": encoder} if isinstance(encoder, str) else {})
-    call = Call(str(data) if isinstance(data, str | Path) else None, recipe, tuple(given.items()), columns, exclude)
+    call = Call(_path_of(data), recipe, tuple(given.items()), columns, exclude)
     module = encoder if isinstance(encoder, nn.Module) else None
     session = begin(data, call, None if out is None else Path(out), resume, module)
     if isinstance(session, Summary):
@@ -128,6 +128,13 @@ def train(
         if progress is not None:
             progress(event)
     return Run(session.run, module)
+
+
+def _path_of(data: Any) -> str | None:
+    """Where data lie, if it can be told: what `read` gave remembers it."""
+    if isinstance(data, Source):
+        return data.name if Path(data.name).exists() else None
+    return str(data) if isinstance(data, str | Path) else None
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,14 @@ class Call:
             "source": None if self.source is None else str(Path(self.source)),  # photos/ is photos
             "recipe": None if recipe is None else str(recipe),
             "overrides": [list(pair) for pair in self.overrides],
+            "columns": written(self.columns or {}),
+            "exclude": list(self.exclude),
         }
+
+
+def written(columns: Columns) -> dict[str, str]:
+    """Columns as a recipe keeps them: {"text": "caption1+caption2"}."""
+    return {name: part if isinstance(part, str) else "+".join(part) for name, part in columns.items()}
 
 
 def begin(data: Any, call: Call, out: Path | None, resume: bool, module: nn.Module | None = None) -> Session | Summary:
@@ -166,8 +180,7 @@ def begin(data: Any, call: Call, out: Path | None, resume: bool, module: nn.Modu
     engine = Engine.start(plan.device, plan.precision)
     columns, exclude = call.columns or plan.data.columns, call.exclude or plan.data.exclude
     source = read(data, columns=columns, exclude=exclude)
-    kept = {name: part if isinstance(part, str) else "+".join(part) for name, part in columns.items()}
-    known = {"source": call.source, "columns": kept, "exclude": tuple(exclude)}
+    known = {"source": call.source, "columns": written(columns), "exclude": tuple(exclude)}
     plan = plan.model_copy(update={"data": plan.data.model_copy(update=known)})
     plan = _with_module(plan, module, source) if module is not None else plan
     plan = plan.fitted(source, engine) if before is None else plan

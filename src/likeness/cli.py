@@ -66,9 +66,7 @@ def train(
     from .commands.train import train as run
 
     call = Call(source, recipe, tuple(overrides), named, tuple(exclude or ()))
-    summary = run(call, out, resume, machine=json_, quiet=quiet)
-    if json_ and summary is not None:
-        echo(json.dumps(asdict(summary)))
+    run(call, out, resume, lambda summary: echo(json.dumps(asdict(summary))) if json_ else None, json_, quiet)
 
 
 @app.command()

@@ -9,10 +9,10 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from .encoders import Kept
 from .encoders.defaults import default_encoder
@@ -46,7 +46,7 @@ class Plan(Recipe, ABC):
     """Optimizer steps; null: as many as `epochs` or `budget` ask for."""
     epochs: PositiveFloat | None = None
     """Times that each item is seen; null: as `steps` or `budget` say."""
-    budget: str | None = None
+    budget: Annotated[str | None, Field(coerce_numbers_to_str=True)] = None
     """Time for the whole run, such as 30m; the number of steps is measured and planned. Null: 30m, unless the
     recipe has steps or epochs."""
     seed: NonNegativeInt = 0
@@ -155,7 +155,8 @@ class Journey:
         with closing(self.feed.ahead(number, self._size)) as batches:
             while number < self.course.steps:
                 progress = self.course.progress(number)
-                terms, rate = self.descent.take(self.feed.draw(next(batches), self.descent.engine.device), progress)
+                batch = self.feed.draw(next(batches), self.descent.engine.device)
+                terms, rate = self.descent.take(batch, progress, self.course.middle(number))
                 number += 1
                 yield Step(
                     number=number,
@@ -208,7 +209,7 @@ class Journey:
             if number == 1:
                 began = time.perf_counter()
             batch = self.feed.draw(self.feed.prepare(number, size), self.descent.engine.device)
-            terms, _ = self.descent.take(batch, 0.0)
+            terms, _ = self.descent.take(batch, 0.0, 0.0)
             float(sum(terms.values()))  # waits for a device that works on its own
         return (time.perf_counter() - began) / TRIALS
 

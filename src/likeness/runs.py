@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import threading
 import time
@@ -13,11 +14,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
+
 from .card import write_card
 from .disk import unwritten, write_tensors
 from .encoders import Kept
 from .engine import Engine, agreed
-from .errors import Failed, Interrupted
+from .errors import Failed, Interrupted, WrongCall
 from .folder import (
     CALL,
     CHECKPOINT,
@@ -35,6 +38,7 @@ from .folder import (
 from .live import Look, Probe
 from .loaded import LoadedEncoder
 from .logbook import Event, Log, Meter
+from .modalities import Modality
 from .plans import Once, Training, Watch
 from .sources.base import Source
 from .sources.holdout import hold_out
@@ -85,6 +89,8 @@ class Session:
         self.kept, self.held = hold_out(self.source, self.plan.data.holdout, self.plan.seed)
         self.training = self.source.only(self.kept)
         self.untrained = self.plan.untrained()
+        for role, kept in self.untrained.items():
+            must_take(kept, self.plan.data.modality[role])
         self.look = Look(None, None)
         self.reached = Reached(self.state["step"], self.state["epoch"]) if self.state else Reached(0, 0.0)
 
@@ -129,6 +135,7 @@ class Session:
                 self._save(step)
                 saved = time.monotonic()
             if stopping and step.number < step.steps:
+                self.summary = self._summary(interrupted=True)
                 raise Interrupted(self._stopped(step))
 
     def _probe(self) -> Probe | None:
@@ -141,18 +148,26 @@ class Session:
             return wish
         return step.number % FEW == 0 and agreed(float(wish)) > 0
 
-    def _check(self, step: Step) -> None:
-        if not math.isfinite(step.loss):
-            rate = self.plan.optimizer.learning_rate
+    def _check(self, step: Step, state: State | None = None) -> None:
+        """Stop before numbers that are none are kept.
+
+        Raises:
+            Failed: with what to try.
+        """
+        weights = () if state is None else state["learner"].values()
+        if not math.isfinite(step.loss) or not all(bool(w.isfinite().all()) for w in weights):
+            what = "loss" if not math.isfinite(step.loss) else "encoder's weights"
+            rate = f"learning_rate={self.plan.optimizer.learning_rate / 3:.2g}"
+            kept = checkpoint.POINTER in {path.name for path in (self.run / CHECKPOINT).glob("*")}
+            saved = f" (the last checkpoint in {self.run} is from before)" if kept else ""
             raise Failed(
-                f"the loss became {step.loss} at step {step.number}: try a lower rate, learning_rate={rate / 3:.2g}, "
-                f"or precision=float32 (the last checkpoint is from before; {self.run} keeps it)"
+                f"the {what} became {'infinite' if math.isinf(step.loss) else 'NaN'} at step {step.number}: "
+                f"try a lower rate, {rate}, or precision=float32{saved}"
             )
 
     def _save(self, step: Step) -> None:
-        if not math.isfinite(step.loss):
-            return
         state = step.state()
+        self._check(step, state)
         checkpoint.save(self.run / CHECKPOINT, state, self.engine.rank)
         agreed(0.0)  # every process has written
         if self.engine.leads:
@@ -168,7 +183,7 @@ class Session:
         source = self.call.get("source", "SOURCE")
         return (
             f"stopped after step {step.number:,} of {step.steps:,}, all saved; go on with "
-            f"`likeness train {source} --out {self.run} --resume`"
+            f"`likeness train {shlex.quote(str(source))} --out {shlex.quote(str(self.run))} --resume`"
         )
 
     def _finish(self, kept: dict[str, Kept]) -> None:
@@ -182,17 +197,38 @@ class Session:
         space = encoder.embed(self.source, workers=workers, quarantine=self.watch.quarantine)
         space.save(self.run / SPACE)
         self._write_quarantine()
-        self.summary = Summary(
+        self.summary = self._summary(interrupted=False)
+        write_json(self.run / FINISHED, asdict(self.summary))
+        write_card(self.run)
+
+    def _summary(self, interrupted: bool) -> Summary:
+        bad = len(self.watch.quarantine)
+        return Summary(
             run=str(self.run),
             steps=self.reached.step,
             epochs=round(self.reached.epoch, 4),
             seconds=round(self.watch.elapsed(), 2),
-            items=len(space),
-            quarantined=len(self.watch.quarantine),
-            interrupted=False,
+            items=len(self.source) + len(self.source.unlisted) - bad,
+            quarantined=bad,
+            interrupted=interrupted,
         )
-        write_json(self.run / FINISHED, asdict(self.summary))
-        write_card(self.run)
+
+
+def must_take(kept: Kept, modality: Modality) -> None:
+    """Try an encoder on two rows of what it will be shown.
+
+    Raises:
+        WrongCall: it cannot take them; networks made for large pictures cannot halve small ones often enough.
+    """
+    try:
+        with torch.inference_mode():
+            kept.module.eval()(modality.example())
+    except (RuntimeError, ValueError, AssertionError) as error:
+        facts = ", ".join(f"{name} {value}" for name, value in modality.facts.items())
+        why = str(error).splitlines()[0]
+        raise WrongCall(f"encoder {kept.recipe.label()} cannot take the data ({facts}): {why}") from None
+    finally:
+        kept.module.train()
 
 
 def finishing(training: Training, finish: Callable[[dict[str, Kept]], None]) -> Iterator[Step]:

@@ -22,8 +22,8 @@ FULL = 16  # scikit-learn's digits have 17 shades, 0 to 16
 BRIGHT = 255 / FULL
 RECIPE: tuple[tuple[str, Any], ...] = (
     ("steps", STEPS),
-    ("size", 16),  # 8 x 8 scans enlarged, so that crops have somewhere to go
     ("grow", [1.0, 1.0]),
+    ("size", 16),  # 8 x 8 scans enlarged, so that crops have somewhere to go
     ("views.crop", [0.3, 1.0]),
     ("views.flip", 0),  # a mirrored digit is another sign
     ("views.colour", 0.6),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -14,31 +15,36 @@ from ..screen import TrainScreen, clock, console
 from .asked import name_bad
 
 
-def train(call: Call, out: Path | None, resume: bool, machine: bool, quiet: bool) -> Summary | None:
-    """Train with a live screen; None on a process that does not lead."""
+def train(
+    call: Call, out: Path | None, resume: bool, tell: Callable[[Summary], None], machine: bool, quiet: bool
+) -> None:
+    """Train with a live screen; `tell` hears what came of it, also of a run that was interrupted."""
     to = console(quiet, machine)
     try:
         session = begin(call.source, call, out, resume)
         if isinstance(session, Summary):
             to.print(f" {session.run} is finished: {session.steps:,} steps, {session.epochs:g} epochs", markup=False)
-            return session
-        return _trained(to, session, str(call.source))
+            tell(session)
+        elif session.engine.leads:
+            _led(to, session, str(call.source), tell)
+        else:
+            for _ in session:
+                pass
     finally:
         Engine.stop()
 
 
-def _trained(to: Console, session: Session, source: str) -> Summary | None:
-    if not session.engine.leads:
-        for _ in session:
-            pass
-        return None
+def _led(to: Console, session: Session, source: str, tell: Callable[[Summary], None]) -> None:
     _plan(to, session)
-    with TrainScreen(to, session) as screen:
-        for event in session:
-            screen.show(event)
+    try:
+        with TrainScreen(to, session) as screen:
+            for event in session:
+                screen.show(event)
+    finally:
+        if session.summary is not None:
+            tell(session.summary)
     assert session.summary is not None
     _ending(to, session, session.summary, source)
-    return session.summary
 
 
 def _plan(to: Console, session: Session) -> None:

@@ -64,12 +64,10 @@ class Data(Recipe):
             source.column(self.labels)
         modality, views = {}, {}
         for role, kind in source.roles.items():
-            name = role if role in self.modality else kind.lower()
-            modality[role] = self.modality[name].fitted(
-                [source.raw(role, int(row)) for row in spread(len(source), SNIFFED)]
-            )
-            name = role if role in self.views else kind.lower()
-            views[role] = self.views[name].suited(modality[role])
+            asked = self.modality.get(role) or self.modality.get(kind.lower()) or _modalities()[kind.lower()]
+            modality[role] = asked.fitted([source.raw(role, int(row)) for row in spread(len(source), SNIFFED)])
+            drawn = self.views.get(role) or self.views.get(kind.lower()) or _augmentations()[kind.lower()]
+            views[role] = drawn.suited(modality[role])
         batch = min(self.batch or BATCH, len(source))
         return self.model_copy(update={"modality": modality, "views": views, "batch": batch})
 

@@ -49,6 +49,10 @@ class Course:
             return 1.0
         return self.done + (1 - self.done) * (step - self.start) / (self.steps - self.start)
 
+    def middle(self, step: int) -> float:
+        """Progress in the middle of a step: what its learning rate is read at, so that no step has a rate of 0."""
+        return (self.progress(step) + self.progress(step + 1)) / 2
+
     def reset(self, step: int, left: int) -> Course:
         """The course with `left` more steps from `step` on; progress goes on from where it is."""
         return Course(step + max(left, 1), step, self.progress(step))

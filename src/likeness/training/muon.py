@@ -21,8 +21,8 @@ ADAM = (0.9, 0.99, 1e-8)  # beta 1, beta 2 and epsilon for what is no matrix
 class Muon(Optimizer):
     """Momentum orthogonalised by Newton-Schulz (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
-    A filter is the matrix (out, in * height * width). The first matrix, which reads raw data, and what has fewer than
-    two axes move by Adam with `adam` times the rate.
+    A filter is the matrix (out, in * height * width). The first matrix, which reads raw data, and all that is none
+    (biases, norms, tokens) move by Adam with `adam` times the rate.
     """
 
     learning_rate: PositiveFloat = 0.02
@@ -36,8 +36,8 @@ class Muon(Optimizer):
 
     def build(self, parts: nn.Module) -> torch.optim.Optimizer:
         moved = [p for p in parts.parameters() if p.requires_grad]
-        matrices = [p for p in moved if p.ndim > 1]
-        rest = [p for p in moved if p.ndim <= 1]
+        matrices = [p for p in moved if p.ndim > 1 and len(p) > 1]
+        rest = [p for p in moved if p.ndim <= 1 or len(p) == 1]
         groups: list[dict[str, Any]] = [
             {"params": matrices[1:], "orthogonal": True, "share": 1.0, "weight_decay": self.weight_decay},
             {"params": [*matrices[:1], *rest], "orthogonal": False, "share": self.adam, "weight_decay": 0.0},

@@ -91,9 +91,9 @@ class Descent:
         self.mover.load_state_dict(state["optimizer"])
         restore_chance(state["chance"], self.engine.device)
 
-    def take(self, batch: Batch, progress: float) -> tuple[dict[str, Tensor], float]:
-        """One optimizer step: each term's value, and the learning rate."""
-        rate = self.optimizer.rate(progress, self.batch)
+    def take(self, batch: Batch, progress: float, middle: float) -> tuple[dict[str, Tensor], float]:
+        """One optimizer step, from `progress` on: each term's value, and the learning rate of the step's `middle`."""
+        rate = self.optimizer.rate(middle, self.batch)
         for group in self.mover.param_groups:
             group["lr"] = rate
         with self.engine.autocast():
