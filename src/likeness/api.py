@@ -30,7 +30,8 @@ from .sources.base import Source
 from .space import Space
 from .training import Step, checkpoint
 
-DEFAULT = {"cpu": "simclr-cpu"}  # device -> the recipe where none is named; elsewhere plain SimCLR
+DEFAULT = {"cpu": "simclr-cpu"}  # device -> the recipe where none is named
+FALLBACK = "simclr"  # on any other device
 SAMPLE = 4  # items shown to a module of the user's own, to learn its width
 
 
@@ -68,7 +69,7 @@ def plan_tree(recipe: str | None, overrides: Sequence[tuple[str, Any]], device: 
     Raises:
         WrongCall: all that is wrong with it, on one line.
     """
-    name = recipe or DEFAULT.get(device_of(device).type, "simclr")
+    name = recipe or DEFAULT.get(device_of(device).type, FALLBACK)
     return catalogue().overridden(catalogue().recipe(name), overrides, name)
 
 
@@ -103,6 +104,7 @@ def train(
     columns: Columns | None = None,
     exclude: Sequence[str] = (),
     progress: Callable[[Event], None] | None = None,
+    track: bool = False,
     **overrides: Any,
 ) -> Run:
     """Train an encoder on a source and keep it in a run folder.
@@ -112,6 +114,7 @@ def train(
     resume:    go on with the run in `out` from its last checkpoint
     encoder:   a name such as timm:resnet18, or any nn.Module that maps a batch to (N, dim); it is copied
     progress:  called with every log line
+    track:     also log for TensorBoard, in the run folder
     overrides: any field of the recipe: budget="30m", temperature=0.1, **{"views.colour": 0}
 
     Raises:
@@ -124,6 +127,7 @@ def train(
     session = begin(data, call, None if out is None else Path(out), resume, module)
     if isinstance(session, Summary):
         return Run(Path(session.run), module)
+    session.track = track
     for event in session:
         if progress is not None:
             progress(event)

@@ -46,6 +46,7 @@ def train(
     resume: Annotated[bool, Option("--resume", help="Go on with the run in --out from its last checkpoint.")] = False,
     seed: Annotated[int | None, Option("--seed", help="Weights, order and views follow from it.")] = None,
     device: Annotated[str, Option("--device", help="auto, cpu, cuda or mps.")] = "",
+    track: Annotated[bool, Option("--track", help="Also log for TensorBoard, in the run folder.")] = False,
     columns: Columns = "",
     exclude: Exclude = None,
     json_: Json = False,
@@ -66,7 +67,7 @@ def train(
     from .commands.train import train as run
 
     call = Call(source, recipe, tuple(overrides), named, tuple(exclude or ()))
-    run(call, out, resume, lambda summary: echo(json.dumps(asdict(summary))) if json_ else None, json_, quiet)
+    run(call, out, resume, track, lambda summary: echo(json.dumps(asdict(summary))) if json_ else None, json_, quiet)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .disk import replacing, unwritten
+from .errors import Failed
 from .live import Look
 from .plans import Once, Watch
 from .training import Step
@@ -70,6 +71,29 @@ def logged(path: Path, step: int) -> list[dict[str, Any]]:
             break
         events.append(event)
     return events
+
+
+class Track:
+    """The same events for TensorBoard, in the folder `tensorboard` of a run.
+
+    Raises:
+        Failed: the extra `track` is not installed.
+    """
+
+    def __init__(self, run: Path, step: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise Failed("TensorBoard is not installed: pip install 'likeness[track]', or leave --track out") from None
+        self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+
+    def write(self, event: Event) -> None:
+        for name, value in asdict(event).items():
+            if isinstance(value, int | float) and name != "step":
+                self.writer.add_scalar(name, value, event.step)
+        for name, value in event.terms.items():
+            self.writer.add_scalar(f"terms/{name}", value, event.step)
+        self.writer.flush()
 
 
 class Meter:

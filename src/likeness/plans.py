@@ -102,6 +102,13 @@ class Once(Plan):
         method = self.method.filled(facts).filled(facts)  # again, for an encoder that was itself filled in
         return self.model_copy(update={"data": data, "method": method, "budget": budget})
 
+    @property
+    def growth(self) -> Growth:
+        """How the size of the views changes while training."""
+        data = self.data
+        sizes = [modality.facts["size"] for modality in data.modality.values() if "size" in modality.facts]
+        return Growth(max(sizes, default=None), *data.grow, data.grown)
+
     def untrained(self) -> dict[str, Kept]:
         torch.manual_seed(self.seed)
         return self.method.keep(self.method.build())
@@ -144,9 +151,7 @@ class Journey:
     watch: Watch
 
     def __post_init__(self) -> None:
-        data = self.plan.data
-        sizes = [modality.facts["size"] for modality in data.modality.values() if "size" in modality.facts]
-        self.growth = Growth(max(sizes, default=None), *data.grow, data.grown)
+        self.growth = self.plan.growth
         self.course, self.pace = Course(1), Pace(0.0, 0.0, self.growth)
 
     def steps(self, state: State | None) -> Iterator[Step]:

@@ -37,7 +37,7 @@ from .folder import (
 )
 from .live import Look, Probe
 from .loaded import LoadedEncoder
-from .logbook import Event, Log, Meter
+from .logbook import Event, Log, Meter, Track
 from .modalities import Modality
 from .plans import Once, Training, Watch
 from .sources.base import Source
@@ -73,7 +73,8 @@ class Reached:
 class Session:
     """One sitting of a run: iterate over it to train; each log line comes out as an `Event`.
 
-    plan is fitted; source is all items, `kept` the rows trained on and `held` those kept out.
+    plan is fitted; source is all items, `kept` the rows trained on and `held` those kept out
+    track: log for TensorBoard too
     """
 
     run: Path
@@ -82,6 +83,7 @@ class Session:
     engine: Engine
     call: Mapping[str, Any] = field(default_factory=dict)
     state: State | None = None
+    track: bool = False
     summary: Summary | None = None
 
     def __post_init__(self) -> None:
@@ -119,6 +121,9 @@ class Session:
     def _events(self, stop: threading.Event) -> Iterator[Event]:
         log = Log(self.run / METRICS, self.state["step"] if self.state else 0, self.engine.leads)
         probe = self._probe() if self.engine.leads else None
+        logs: list[Log | Track] = [log]
+        if self.track and self.engine.leads:
+            logs.append(Track(self.run, self.reached.step))
         meter, saved = Meter(self.plan, self.watch), time.monotonic()
         for step in finishing(self.plan.run(self.training, self.engine, self.watch, self.state), self._finish):
             self.reached = Reached(step.number, step.epoch)
@@ -128,7 +133,8 @@ class Session:
                 if probe is not None:
                     self.look = probe.look(step, self.look)
                 event = meter.event(step, self.look)
-                log.write(event)
+                for each in logs:
+                    each.write(event)
                 yield event
             stopping = self._agreed(step, stop.is_set())
             if stopping or step.number == step.steps or self._agreed(step, time.monotonic() - saved > SAVE):

@@ -25,6 +25,8 @@ def doctor(
 ) -> dict[str, Any]:
     """Look at a source, and say what was seen."""
     to = console(quiet, machine)
+    if to.is_terminal:
+        to.print(" looking at the items, and trying a few training steps ...", style="dim")
     found = diagnose(source, recipe, overrides, test=test, columns=columns, exclude=exclude, device=device, views=views)
     for subject, facts in lines(found):
         to.print(f" {subject:<14} {facts}", markup=False)

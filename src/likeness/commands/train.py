@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..api import Call, begin
+from ..api import DEFAULT, FALLBACK, Call, begin
+from ..encoders import Encoder
 from ..engine import Engine
 from ..folder import QUARANTINE, WEIGHTS
 from ..runs import Session, Summary
@@ -16,7 +17,13 @@ from .asked import name_bad
 
 
 def train(
-    call: Call, out: Path | None, resume: bool, tell: Callable[[Summary], None], machine: bool, quiet: bool
+    call: Call,
+    out: Path | None,
+    resume: bool,
+    track: bool,
+    tell: Callable[[Summary], None],
+    machine: bool,
+    quiet: bool,
 ) -> None:
     """Train with a live screen; `tell` hears what came of it, also of a run that was interrupted."""
     to = console(quiet, machine)
@@ -25,8 +32,10 @@ def train(
         if isinstance(session, Summary):
             to.print(f" {session.run} is finished: {session.steps:,} steps, {session.epochs:g} epochs", markup=False)
             tell(session)
-        elif session.engine.leads:
-            _led(to, session, str(call.source), tell)
+            return
+        session.track = track
+        if session.engine.leads:
+            _led(to, session, call, tell)
         else:
             for _ in session:
                 pass
@@ -34,8 +43,8 @@ def train(
         Engine.stop()
 
 
-def _led(to: Console, session: Session, source: str, tell: Callable[[Summary], None]) -> None:
-    _plan(to, session)
+def _led(to: Console, session: Session, call: Call, tell: Callable[[Summary], None]) -> None:
+    _plan(to, session, call.recipe is None)
     try:
         with TrainScreen(to, session) as screen:
             for event in session:
@@ -44,30 +53,49 @@ def _led(to: Console, session: Session, source: str, tell: Callable[[Summary], N
         if session.summary is not None:
             tell(session.summary)
     assert session.summary is not None
-    _ending(to, session, session.summary, source)
+    _ending(to, session, session.summary, str(call.source))
 
 
-def _plan(to: Console, session: Session) -> None:
-    """What will be done, before anything starts."""
+def _plan(to: Console, session: Session, chosen: bool) -> None:
+    """What will be done and why, before anything starts; chosen: no recipe was named."""
     plan, data, source = session.plan, session.plan.data, session.source
     role, modality = next(iter(data.modality.items()))
-    encoder = session.untrained[role].recipe.label()
+    encoder = session.untrained[role].recipe
     if plan.budget:
         length = f"{plan.budget} of time"
     else:
         length = f"{plan.steps:,} steps" if plan.steps else f"{plan.epochs:g} epochs"
     facts = ", ".join(f"{value} {name}" if name != "size" else f"{value} px" for name, value in modality.facts.items())
+    reasons = _reasons(session, encoder, chosen)
     lines = {
         source.name: f"{len(source):,} {modality.label().lower()}s · {len(session.held):,} held out to score on",
         **{"note" + " " * n: note for n, note in enumerate(source.notes)},
-        "plan": (
-            f"{plan.method.label()} · {encoder} · {role}: {facts} · batch {data.batch} · {plan.optimizer.label()} · "
-            f"{session.engine.device.type} {str(session.engine.precision).removeprefix('torch.')} · {length}"
+        "plan": " · ".join(
+            [
+                plan.method.label(),
+                encoder.label(),
+                f"{role}: {facts}",
+                f"batch {data.batch}",
+                plan.optimizer.label(),
+                f"{session.engine.device.type} {str(session.engine.precision).removeprefix('torch.')}",
+                length,
+            ]
         ),
+        **({"because": " · ".join(reasons)} if reasons else {}),
         "goes on in" if session.state else "run": f"{session.run} · Ctrl-C saves",
     }
     for name, text in lines.items():
         to.print(f" {name.strip():<14} {text}", markup=False)
+
+
+def _reasons(session: Session, encoder: Encoder, chosen: bool) -> list[str]:
+    """Why this plan: what was chosen for the machine and the data, where nothing was asked for."""
+    kind, growth = session.engine.device.type, session.plan.growth
+    machine = "no accelerator" if kind == "cpu" else f"a device of kind {kind}"
+    recipe = f"{DEFAULT.get(kind, FALLBACK)} for {machine}" if chosen else ""
+    small, large, size = growth.at(0.0), growth.at(1.0), growth.size
+    views = f"views of {small}{f' to {large}' if large != small else ''} px cost less, the encoder sees {size}"
+    return [part for part in (recipe, views if small != size else "", encoder.note) if part]
 
 
 def _ending(to: Console, session: Session, summary: Summary, source: str) -> None:

@@ -33,6 +33,11 @@ class Encoder(Recipe, ABC):
         return None
 
     @property
+    def note(self) -> str:
+        """What should be said aloud of how it was suited to the data; empty where nothing was."""
+        return ""
+
+    @property
     def needs(self) -> Mapping[str, str]:
         """Package -> version of what it takes to run alike, beside torch."""
         return {}

@@ -54,6 +54,15 @@ class Timm(Encoder):
         return made
 
     @property
+    def note(self) -> str:
+        with torch.device("meta"):
+            small = _takes_small_stem(self.build(), self.size)
+        patch = self._arguments().get("patch_size")
+        if small:
+            return f"3x3 stem without max-pool, for pictures of {SMALL} pixels or less"
+        return f"patches of {patch} pixels, for pictures of {SMALL} pixels or less" if patch else ""
+
+    @property
     def code(self) -> str:
         with torch.device("meta"):
             net: Any = self.build()
