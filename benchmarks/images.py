@@ -2,7 +2,7 @@
 
     python benchmarks/images.py flowers5 DATA/flowers5/train --test DATA/flowers5/val --budget 8m --seeds 3
 
-Every number in the README's table of results comes from a file that this script wrote under benchmarks/results/.
+The README's rows on images come from files that this script wrote under benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,19 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
     return table
 
 
+def processor() -> str:
+    """The processor's name, where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def commit() -> str:
+    """What was measured."""
+    told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return told.stdout.strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="the results file's name")
@@ -62,9 +78,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         words = [*asked.words, "--budget", asked.budget]
         runs = [one(asked.source, asked.test, seed, words, Path(folder)) for seed in range(asked.seeds)]
-    command = f"likeness train {Path(asked.source).name} {' '.join(words)}"
+    command = shlex.join(["python", *sys.argv])
     table = summary(runs)
-    kept = {"command": command, "cores": os.cpu_count(), "summary": table, "runs": runs}
+    machine = {"cores": os.cpu_count(), "processor": processor(), "torch": version("torch"), "commit": commit()}
+    kept = {"command": command, "machine": machine, "summary": table, "runs": runs}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{asked.name}.json").write_text(json.dumps(kept, indent=1) + "\n")
     for name, line in table.items():

@@ -26,11 +26,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import, at its top or inside a function, only what stands before it here.
 ORDER = """
     errors
-    disk limits recipe describe catalogue
+    disk layout limits recipe describe catalogue
     engine chance stacks views parts
     relations objectives
     modalities encoders sources
-    methods training plans
+    methods training journey plans
     index space_write space_read space
     evaluations
     folder card loaded embedding live logbook runs

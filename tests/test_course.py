@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from likeness.errors import WrongCall
-from likeness.training import Course, Growth, Pace, seconds_of
+from likeness.limits import seconds_of
+from likeness.training import Course, Growth, Pace
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -42,11 +43,11 @@ def png(width, height, bits=8):
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def tiff(pixels, planar=False, deflated=False):
+def tiff(pixels, planar=False, deflated=False, strips=None):
     """A TIFF of any number of channels, written by the book: a header, a directory, then what it points to."""
     height, width, channels = pixels.shape
     planes = [pixels[..., c] for c in range(channels)] if planar else [pixels]
-    strips = [np.ascontiguousarray(plane).tobytes() for plane in planes]
+    strips = strips or [np.ascontiguousarray(plane).tobytes() for plane in planes]
     strips = [zlib.compress(strip) for strip in strips] if deflated else strips
     sort, bits = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind], pixels.dtype.itemsize * 8
     start = 8 + 2 + 11 * 12 + 4
@@ -143,6 +144,16 @@ def test_sixteen_bits_are_kept():
 def test_tiffs_of_many_channels(channels, kind, layout):
     pixels = (np.random.default_rng(0).random((20, 30, channels)) * 200).astype(kind)
     np.testing.assert_array_equal(decoded(tiff(pixels, **layout)), pixels)
+
+
+def test_strips_that_inflate_to_more_than_was_claimed_take_no_memory():
+    pixels = np.zeros((400, 500, 13), np.uint8)
+    bomb = tiff(pixels, planar=True, deflated=True, strips=[bytes(pixels.nbytes)] * 13)
+    tracemalloc.start()
+    found, peak = decoded(bomb), tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, pixels)
+    assert peak < 5 * pixels.nbytes
 
 
 def test_the_first_frame_of_an_animation():

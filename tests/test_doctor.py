@@ -14,12 +14,13 @@ import pytest
 from PIL import Image as Pillow
 
 from likeness import read
-from likeness.copies import copies
+from likeness.copies import copies, duplicates
 from likeness.doctor import Diagnosis, doctor
 from likeness.errors import WrongCall
 from likeness.findings import lines
 from likeness.inspection import inspected
 from likeness.modalities import Image
+from likeness.sources.base import Listed
 
 CHANCE = np.random.default_rng(0)
 QUICK = [("budget", "10s"), ("encoder", "residual"), ("widths", [8, 16]), ("projection", [16, 8]), ("batch", 16)]
@@ -137,6 +138,14 @@ def test_splits_and_groups_of_a_table(tmp_path: Path) -> None:
     seen = doctor(tmp_path / "table.parquet", None, QUICK, device="cpu")
     assert (seen.splits, seen.groups, seen.duplicates.leaked) == ({"test": 5, "train": 16}, 6, 1)
     assert seen.formats == {"bytes": 21}
+
+
+def test_copies_across_splits_of_any_case() -> None:
+    picture = np.asarray(photo(16, 16))
+    splits = ["Train", "Test", None, "test"]
+    table = pa.table({"split": splits})
+    source = Listed("table", ["0", "1", "2", "3"], {"image": "Image"}, table, {"image": [picture] * 3 + [picture[::2]]})
+    assert duplicates(source, None, (), 60).leaked == 2  # an item of no known split is not trained on
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from likeness.sources.base import Listed
 from likeness.sources.holdout import hold_out
 
 
-def source(ids, group=None):
+def source(ids, group=None, **columns):
     rows = len(ids)
-    table = pa.table({"n": list(range(rows)), **({} if group is None else {"group": group})})
+    table = pa.table({"n": list(range(rows)), **({} if group is None else {"group": group}), **columns})
     return Listed("photos/", [str(id) for id in ids], {"image": "Image"}, table, {"image": list(ids)})
 
 
@@ -50,6 +50,30 @@ def test_a_group_is_never_split(groups, count):
     assert len(held)
     sizes = [1 if name is None else names.count(name) for name in names]
     assert len(held) <= count or len(held) == min(sizes)
+
+
+@pytest.mark.parametrize("train", ["train", "Train", "TRAIN"])
+def test_splits_are_kept_whatever_their_case(train):
+    kept, held = hold_out(source(range(6), split=[train, "Test", train, None, train, "val"]), None, 0)
+    assert kept.tolist() == [0, 2, 4]
+    assert held.tolist() == [1, 3, 5]
+
+
+@pytest.mark.parametrize("count", [None, 2])
+def test_a_group_is_not_split_by_splits_either(count):
+    split = ["train"] * 8 + ["test"] * 4
+    group = ["a", "a", "b", "c", "d", "e", None, None, "b", "f", None, "a"]
+    kept, held = hold_out(source(range(12), group, split=split), count, 0)
+    assert sorted([*kept, *held]) == list(range(12))
+    assert not {group[row] for row in kept if group[row]} & {group[row] for row in held if group[row]}
+    assert {split[row] for row in kept} == {"train"}
+    assert kept.tolist() == [3, 4, 5, 6, 7] if count is None else len(kept) >= 3
+
+
+def test_splits_whose_groups_are_all_split_leave_nothing():
+    items = source(range(4), ["a", "b", "a", "b"], split=["train", "train", "test", "test"])
+    with pytest.raises(Failed, match=r"every item to train on is of a group that other splits have too; leave out"):
+        hold_out(items, None, 0)
 
 
 def test_a_thousand_at_most():

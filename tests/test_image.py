@@ -102,6 +102,44 @@ def test_a_large_jpeg_is_decoded_as_small_as_needed():
     assert Image(size=400).fitted([data]).read(data).shape == (1200, 1600, 3)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 13])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_any_large_image_is_kept_as_small_as_needed(kind, channels):
+    large = np.kron(np.random.default_rng(0).random((12, 18, channels)), np.ones((64, 64, 1)))  # 768 x 1152
+    large = (large * 200).astype(kind)
+    modality = Image(size=32).fitted([large])
+    kept = modality.read(large)
+    assert (kept.shape, kept.dtype) == ((128, 192, channels), kind)  # four times `size`, as of a JPEG
+    assert abs(kept.mean() - large.mean()) < 0.5
+    torch.testing.assert_close(modality.plain([kept]), modality.plain([large]), atol=0.02, rtol=0)
+    modest = large[:255]
+    np.testing.assert_array_equal(modality.read(modest), modest)
+
+
+def test_a_batch_of_large_files_is_small_in_memory(tmp_path):
+    Pillow.new("RGB", (3000, 2000), (200, 10, 10)).save(tmp_path / "large.png")
+    modality = Image(size=32).fitted([PHOTO])
+    items = [modality.read(tmp_path / "large.png") for _ in range(2)]
+    assert sum(item.nbytes if item.base is None else item.base.nbytes for item in items) < 200_000
+
+
+def test_fewer_samples_are_decoded_where_they_are_large(monkeypatch):
+    sizes = []
+
+    def counted(raw, least=None):
+        sizes.append(raw.size)
+        return raw
+
+    monkeypatch.setattr("likeness.modalities.image.decoded", counted)
+    dark, light = np.zeros((3000, 4000, 3), np.uint8), np.full((3000, 4000, 3), 255, np.uint8)
+    found = Image().fitted([dark] * 250 + [light] * 250)
+    assert len(sizes) <= 30
+    assert found.mean == pytest.approx([0.5] * 3, abs=0.05)  # they come from all over
+    sizes.clear()
+    Image().fitted([dark[:60, :80]] * 500)
+    assert len(sizes) == 500
+
+
 def test_size_follows_the_pictures():
     assert [default_size(side) for side in (5, 8, 28, 30, 32, 64, 66, 128, 4000)] == [8, 8, 28, 32, 32, 64, 64, 64, 64]
     assert default_size(500, torch.device("cuda")) == 128

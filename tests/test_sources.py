@@ -81,6 +81,11 @@ class TestFolder:
         assert source.table["split"].to_pylist() == ["train", "train", "val"]
         assert labels(source) == ["cat", "dog", "cat"]
 
+    def test_splits_are_known_in_any_case(self, tmp_path):
+        source = read(files(tmp_path, "Train/cat/a.png", "Train/dog/b.png", "TEST/cat/c.png"))
+        assert source.table["split"].to_pylist() == ["test", "train", "train"]
+        assert labels(source) == ["cat", "cat", "dog"]
+
     def test_splits_without_a_next_level_have_no_labels(self, tmp_path):
         source = read(files(tmp_path, "train/cat/a.png", "train/b.png", "test/cat/c.png"))
         assert source.table.column_names == ["split"]
@@ -225,6 +230,24 @@ class TestGlobsAndLists:
         assert source.ids == ["../photos/a.png", "./../photos/#b.png"]
         assert all(source.raw("image", row).exists() for row in range(2))
 
+    def test_a_list_is_cut_at_ends_of_lines_and_nowhere_else(self, tmp_path):
+        names = ["a\u2028b.png", "c\x85d.png", "e\x0bf.png", "g\x0ch.png"]
+        (tmp_path / "list.txt").write_text("\r\n".join(names), encoding="utf-8", newline="")
+        assert read(f"@{tmp_path}/list.txt").ids == names
+
+    def test_lists_are_excluded_from_too(self, tmp_path):
+        names = ["photos/a.png", "photos/thumbs/a.png", "photos/b_small.png", "raw/c.png"]
+        files(tmp_path, *names)
+        (tmp_path / "list.txt").write_text("\n".join(names))
+        patterns = ["thumbs", "*_small.png", "raw/*"]
+        source = read(f"@{tmp_path}/list.txt", exclude=patterns)
+        assert (source.ids, source.notes[0]) == (["photos/a.png"], "3 files are excluded")
+        assert read(names, exclude=patterns).ids == ["photos/a.png"]
+        paths = [tmp_path / name for name in names]
+        assert read(paths, exclude=[f"{tmp_path}/photos"]).ids == [str(paths[3])]
+        with pytest.raises(Failed, match="no file is left"):
+            read(paths, exclude=["*.png"])
+
     def test_a_path_listed_twice_is_refused(self):
         with pytest.raises(WrongCall, match=r"names 'a\.png' twice"):
             read(["a.png", "b.png", "a.png"])
@@ -254,6 +277,15 @@ class TestWrongCalls:
     def test_hugging_face_names_are_refused_without_a_network(self):
         with pytest.raises(WrongCall, match="hf: is not among them"):
             check("hf:mnist")
+
+    def test_rows_are_no_files_to_exclude(self, tmp_path):
+        (tmp_path / "t.csv").write_text("image\na.png\n")
+        np.savez(tmp_path / "x.npz", x=np.zeros((2, 8, 8)))
+        array, table = np.zeros((2, 8, 8)), pa.table({"image": ["a.png"]})
+        whole = [array, list(array), torch.zeros(2, 8, 8), {"x": array}, table, table.to_pandas(), pl.from_arrow(table)]
+        for source in [tmp_path / "t.csv", tmp_path / "x.npz", *whole]:
+            with pytest.raises(WrongCall, match=r"no files to exclude \(\*\.png, b\); exclude is for"):
+                read(source, exclude=["*.png", "b"])
 
     def test_what_is_no_source_at_all(self):
         with pytest.raises(WrongCall, match="not int"):
@@ -359,6 +391,17 @@ class TestTables:
         assert [source.raw("image", row) for row in range(3)] == [tmp_path / "a.png", tmp_path / "x/b.png", None]
         assert labels(source) == ["u", "v", "u"]
         assert source.table.column_names == ["label"]
+
+    @pytest.mark.parametrize("quote", ["", '"'])
+    def test_only_an_empty_cell_of_a_csv_is_unknown(self, tmp_path, quote):
+        names = ["NA", "nan", "null", "N/A", "None", "", "x"]
+        rows = [f"{n}.png,{quote}{name}{quote},{quote}{name}{quote},{name or 'e'}" for n, name in enumerate(names)]
+        (tmp_path / "t.csv").write_text("\n".join(["image,label,group,id", *rows]))
+        source = read(tmp_path / "t.csv")
+        known = [name or None for name in names]
+        assert source.table.to_pydict() == {"label": known, "group": known}
+        assert source.ids == [name or "e" for name in names]
+        assert source.labels.names == sorted(filter(None, names))
 
     def test_a_lone_column_of_paths_is_found(self):
         table = pa.table({"note": ["x", "y"], "file": ["a.png", "b.png"], "twin": ["c.png", "d.png"]})

@@ -48,6 +48,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Public names are imported on first use, so that `import likeness` costs nothing."""
+    if name == "sklearn":  # likeness.sklearn.ContrastiveEncoder, without a second import
+        return import_module(".sklearn", __name__)
     if name not in _HOME:
         raise AttributeError(f"module 'likeness' has no attribute {name!r}")
     return getattr(import_module(f".{_HOME[name]}", __name__), name)

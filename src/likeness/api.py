@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from .catalogue import Tree, catalogue
-from .encoders import Own
-from .engine import Engine, agreed, device_of
-from .errors import Failed, WrongCall
-from .folder import CALL, CHECKPOINT, FINISHED, METRICS, RECIPE, SPACE
+from .catalogue import DEFAULT, FALLBACK, Tree, catalogue
+from .disk import unwritten
+from .encoders import Encoder, Own
+from .engine import Engine, agreed, device_of, leads
+from .errors import Failed, WrongCall, counted
+from .journey import Watch
+from .layout import CALL, CHECKPOINT, FINISHED, METRICS, RECIPE, SPACE, must_be_free
 from .loaded import LoadedEncoder, load
 from .logbook import Event
-from .modalities import Modality, Unreadable
-from .plans import Once, Plan, Watch
-from .recipe import looking_in
+from .plans import Once, Plan
+from .recipe import Recipe, looking_in
 from .runs import Session, Summary
 from .sources import Columns, read
 from .sources.base import Source
+from .sources.feed import readable
+from .sources.holdout import hold_out
 from .space import Space
 from .training import Step, checkpoint
 
-DEFAULT = {"cpu": "simclr-cpu"}  # device -> the recipe where none is named
-FALLBACK = "simclr"  # on any other device
+LEAST = 2  # items that contrast takes
 SAMPLE = 4  # items shown to a module of the user's own, to learn its width
 
 
@@ -88,10 +89,12 @@ def plan_of(recipe: str | Path | Plan | None, overrides: Sequence[tuple[str, Any
 
 def steps(data: Any, recipe: str | Path | Plan | None = None, **overrides: Any) -> Iterator[Step]:
     """Train and yield after every optimizer step; nothing is written. `step.kept()` is the encoder as it is now."""
-    source = read(data)
-    plan = plan_of(recipe, list(overrides.items()))
+    given, module = _encoder_apart(overrides)
+    plan = plan_of(recipe, given, asked_device(given))
     engine = Engine.start(plan.device, plan.precision)
-    yield from plan.fitted(source, engine).run(source, engine, Watch())
+    source = read(data, columns=plan.data.columns, exclude=plan.data.exclude)
+    kept = source.only(hold_out(source, plan.data.holdout, plan.seed)[0])
+    yield from _suited(plan, kept, engine, module).run(kept, engine, Watch())
 
 
 def train(
@@ -100,7 +103,7 @@ def train(
     *,
     out: str | Path | None = None,
     resume: bool = False,
-    encoder: nn.Module | str | None = None,
+    encoder: nn.Module | Encoder | str | None = None,
     columns: Columns | None = None,
     exclude: Sequence[str] = (),
     progress: Callable[[Event], None] | None = None,
@@ -112,7 +115,7 @@ def train(
     recipe:    a name (`likeness show` lists them), a YAML file or a recipe; None: chosen for the machine
     out:       the run folder; None: a new numbered one under runs/
     resume:    go on with the run in `out` from its last checkpoint
-    encoder:   a name such as timm:resnet18, or any nn.Module that maps a batch to (N, dim); it is copied
+    encoder:   a name such as timm:resnet18, a recipe, or any nn.Module that maps a batch to (N, dim), which is copied
     progress:  called with every log line
     track:     also log for TensorBoard, in the run folder
     overrides: any field of the recipe: budget="30m", temperature=0.1, **{"views.colour": 0}
@@ -121,9 +124,8 @@ def train(
         WrongCall: the source, the recipe or a value cannot be right.
         Failed: training could not go on (numbers, disk, unreadable data); what was saved is kept.
     """
-    given = dict(overrides) | ({"encoder": encoder} if isinstance(encoder, str) else {})
-    call = Call(_path_of(data), recipe, tuple(given.items()), columns, exclude)
-    module = encoder if isinstance(encoder, nn.Module) else None
+    given, module = _encoder_apart(overrides | ({} if encoder is None else {"encoder": encoder}))
+    call = Call(_path_of(data), recipe, tuple(given), columns, exclude)
     session = begin(data, call, None if out is None else Path(out), resume, module)
     if isinstance(session, Summary):
         return Run(Path(session.run), module)
@@ -132,6 +134,19 @@ def train(
         if progress is not None:
             progress(event)
     return Run(session.run, module)
+
+
+def _encoder_apart(overrides: Mapping[str, Any]) -> tuple[list[tuple[str, Any]], nn.Module | None]:
+    """Overrides as plain values, and the encoder where it is a module."""
+    module = overrides.get("encoder")
+    found = module if isinstance(module, nn.Module) else None
+    rest = {name: value for name, value in overrides.items() if value is not found or found is None}
+    return [(name, value.tree() if isinstance(value, Recipe) else value) for name, value in rest.items()], found
+
+
+def asked_device(overrides: Sequence[tuple[str, Any]]) -> str:
+    """The device that overrides ask for."""
+    return next((str(value) for name, value in reversed(overrides) if name == "device"), "auto")
 
 
 def _path_of(data: Any) -> str | None:
@@ -173,27 +188,28 @@ def begin(data: Any, call: Call, out: Path | None, resume: bool, module: nn.Modu
     Raises:
         WrongCall: the folder holds a run and `resume` is not asked for, or the call differs from the run's.
     """
-    if out is not None and not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise WrongCall(f"{out} holds a run already; go on with --resume, or name another --out")
-    if resume and out is None:
-        raise WrongCall("--resume needs --out: which run should go on?")
+    watch = Watch()
+    must_be_free(out, resume)
     if resume and out is not None and (out / FINISHED).exists():
         return Summary(**{**json.loads((out / FINISHED).read_text()), "run": str(out)})  # it may have been moved
     before = _earlier(out, call) if resume and out is not None else None
-    plan = plan_of(call.recipe, call.overrides) if before is None else _begun(before)
+    plan = plan_of(call.recipe, call.overrides, asked_device(call.overrides)) if before is None else _begun(before)
     engine = Engine.start(plan.device, plan.precision)
     columns, exclude = call.columns or plan.data.columns, call.exclude or plan.data.exclude
     source = read(data, columns=columns, exclude=exclude)
-    known = {"source": call.source, "columns": written(columns), "exclude": tuple(exclude)}
+    known = {"source": call.source or plan.data.source, "columns": written(columns), "exclude": tuple(exclude)}
     plan = plan.model_copy(update={"data": plan.data.model_copy(update=known)})
-    plan = _with_module(plan, module, source) if module is not None else plan
-    plan = plan.fitted(source, engine) if before is None else plan
-    state = checkpoint.load(before / CHECKPOINT, engine.rank) if before is not None else None
-    run = out or numbered(source.name)
-    print_of = _listing(source)
-    if before is not None and json.loads((before / CALL).read_text()).get("listing") != print_of:
+    if before is not None and json.loads((before / CALL).read_text()).get("listing") != source.listing:
         raise WrongCall(f"{source.name} has changed since {out} was begun: train anew with another --out")
-    return Session(run, plan, source, engine, {**call.tree(), "listing": print_of}, state)
+    kept, held = hold_out(source, plan.data.holdout, plan.seed)
+    if len(kept) < LEAST:
+        raise Failed(f"{source.name}: {counted(len(kept), 'item')} to train on, contrast takes 2 (holdout=0 uses all)")
+    if before is None or module is not None:
+        plan = _suited(plan, source.only(kept), engine, module)
+    state = checkpoint.load(before / CHECKPOINT, engine.rank) if before is not None else None
+    watch.before, watch.items = float(state["elapsed"]) if state else 0.0, len(source)
+    run = out or numbered(source.name)
+    return Session(run, plan, source, kept, held, engine, watch, {**call.tree(), "listing": source.listing}, state)
 
 
 def _begun(run: Path) -> Once:
@@ -204,50 +220,48 @@ def _begun(run: Path) -> Once:
 
 
 def _earlier(out: Path, call: Call) -> Path | None:
-    """The run to go on with, None where it has no checkpoint and starts over; refuses a call that differs."""
-    if not (out / CALL).exists() or not (out / CHECKPOINT / checkpoint.POINTER).exists():
+    """The run to go on with, None where it had not yet begun; refuses a call that differs."""
+    if not (out / CALL).exists() or not (out / RECIPE).exists():
         return None
     then, now = json.loads((out / CALL).read_text()), json.loads(json.dumps(call.tree()))
     for name, value in now.items():
-        if value and value != then[name]:
+        if value and value != then[name] and name != "source":  # the listing tells whether the source is another
             raise WrongCall(
                 f"{out} was begun with {name} {then[name]}, not {value}: leave it out, or name another --out"
             )
     return out
 
 
-def _listing(source: Source) -> str:
-    """A hash of the ids: a run only goes on with the items it was begun with."""
-    return sha256("\0".join(source.ids).encode()).hexdigest()[:16]
-
-
-def _with_module(plan: Once, module: nn.Module, source: Source) -> Once:
-    """The plan with the user's own module as encoder, after asking it for the features of a few items."""
-    data = plan.data.fitted(source)
+def _suited(plan: Once, kept: Source, engine: Engine, module: nn.Module | None) -> Once:
+    """The plan with every null field found from what is trained on, and the user's own module as encoder."""
+    if module is None:
+        return plan.fitted(kept, engine)
+    data = plan.data.fitted(kept)
     role, modality = next(iter(data.modality.items()))
-    own = Own.around(module, modality.plain(_readable(source, role, modality)))
-    return plan.model_copy(update={"data": data, "method": plan.method.model_copy(update={"encoder": own})})
-
-
-def _readable(source: Source, role: str, modality: Modality) -> list[Any]:
-    found: list[Any] = []
-    for row in range(len(source)):
-        try:
-            found.append(modality.read(source.raw(role, row)))
-        except Unreadable:
-            continue
-        if len(found) == SAMPLE:
-            break
-    if not found:
-        raise Failed(f"no item of {source.name} can be read")
-    return found
+    _, items = readable(kept, role, modality, range(len(kept)), SAMPLE)
+    own = Own.around(module, modality.plain(items))
+    method = plan.method.model_copy(update={"encoder": own})
+    return plan.model_copy(update={"data": data, "method": method}).fitted(kept, engine)
 
 
 def numbered(name: str) -> Path:
-    """runs/NAME, or runs/NAME-2, -3, ... where that is taken; the same on every process."""
+    """runs/NAME, or runs/NAME-2, -3, ... where that is taken; made at once, so that no other run takes it too."""
     stem = re.sub(r"[^\w.-]+", "-", Path(name.rstrip("/")).name.split(".")[0]).strip("-") or "run"
     number = 1
-    while (Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
+    while leads() and not _reserved(_folder(stem, number)):
         number += 1
-    number = int(agreed(number))
+    return _folder(stem, int(agreed(number)))
+
+
+def _folder(stem: str, number: int) -> Path:
     return Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+
+
+def _reserved(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise unwritten(folder, error) from error
+    return True

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .catalogue import file_tree
-from .disk import replacing
+from .disk import file_tree, replacing
 from .errors import counted
-from .folder import ABOUT, CARD, FINISHED, HOLDOUT, RECIPE, SCORES
+from .layout import ABOUT, CARD, FINISHED, HOLDOUT, RECIPE, SCORES
 
 
 def write_card(run: Path) -> None:

@@ -16,11 +16,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from .disk import file_tree
 from .errors import WrongCall, meant
 from .limits import unfit
 
 Tree = dict[str, Any]
 ROOT = "Once"
+DEFAULT = {"cpu": "simclr-cpu"}  # device -> the recipe where none is named
+FALLBACK = "simclr"  # on any other device
 PLAIN = re.compile(r"[\w./:@-]+")  # words that mean themselves
 SHORT = frozenset(
     "steps epochs batch split encoder size views temperature optimizer learning_rate workers precision compile "
@@ -220,26 +223,6 @@ def _under(path: tuple[str, ...], above: tuple[str, ...]) -> bool:
     return len(path) > len(above) and path[: len(above)] == above
 
 
-def file_tree(path: Path) -> Tree:
-    """A YAML file's recipe.
-
-    Raises:
-        WrongCall: the file is missing, is no YAML, or holds no recipe.
-    """
-    import yaml
-
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        near = [str(other) for other in path.parent.glob("*.y*ml")]
-        raise WrongCall(f"recipe {path} does not exist{meant(str(path), near)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise WrongCall(f"recipe {path} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise WrongCall(f"recipe {path} holds no recipe: expected `kind:` and fields, found {type(tree).__name__}")
-    return tree
-
-
 def pair(text: str) -> tuple[str, Any]:
     """KEY=VALUE, the value read as YAML; `1e3` is a number too.
 
@@ -257,11 +240,13 @@ def read(value: str, text: str) -> Any:
     words = {"true": True, "false": False, "null": None, "none": None}
     if value.lower() in words:
         return words[value.lower()]
-    try:
-        number = float(value)
-    except ValueError:
-        return value if PLAIN.fullmatch(value) else _yaml(value, text)
-    return int(number) if number.is_integer() else number
+    for kind in (int, float):
+        try:
+            number = kind(value)
+        except ValueError:
+            continue
+        return int(number) if number == number // 1 else number
+    return value if PLAIN.fullmatch(value) else _yaml(value, text)
 
 
 def _yaml(value: str, text: str) -> Any:

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 from typer import Argument, Option, Typer, echo
 
-from .catalogue import catalogue, pair
+from .catalogue import DEFAULT, FALLBACK, catalogue, pair
 from .errors import WrongCall, meant
+from .layout import must_be_free
+from .limits import seconds_of
 from .sources.forms import check, columns_of
 
 app = Typer(
@@ -58,11 +60,8 @@ def train(
     recipe, overrides = _words(words or [])
     options = (("budget", budget or None), ("seed", seed), ("device", device or None))
     overrides += [(name, value) for name, value in options if value is not None]
-    name = recipe or "simclr"
-    if ":" not in name and not name.endswith((".yaml", ".yml")):  # wrong names answer before torch is imported
-        catalogue().overridden(catalogue().recipe(name), overrides, name)
-    if out is not None and not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise WrongCall(f"{out} holds a run already; go on with --resume, or name another --out")
+    _check(recipe, overrides)
+    must_be_free(out, resume)
     from .api import Call
     from .commands.train import train as run
 
@@ -141,6 +140,8 @@ def search(
     inside: Annotated[str, Option("--in", help="SOURCE or file of vectors to search; else what was trained on.")] = "",
     k: Annotated[int, Option("-k", min=1, help="Hits a query.")] = 10,
     sheet: Annotated[Path | None, Option("--sheet", help="Also draw queries and hits as a PNG.")] = None,
+    columns: Columns = "",
+    exclude: Exclude = None,
     role: Role = "",
     allow: Allow = None,
     device: Device = "auto",
@@ -154,7 +155,8 @@ def search(
     from .commands.asked import Asked
     from .commands.search import search as find
 
-    asked = Asked(run, {}, (), role or None, tuple(allow or ()), device, machine=json_, quiet=quiet)
+    chosen = _columns(columns), tuple(exclude or ()), role or None, tuple(allow or ())
+    asked = Asked(run, *chosen, device, machine=json_, quiet=quiet)
     found = find(asked, queries, inside or None, k, sheet)
     if json_:
         echo(json.dumps(found))
@@ -221,22 +223,43 @@ def doctor(
 def show(
     name: Annotated[str, Argument(metavar="[NAME]", help="A recipe, method, objective or encoder.")] = "",
     json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """List what there is to choose from; with a name, every field of it."""
     from .commands.show import listed
 
-    listed(name, json_)
+    listed(name, json_, quiet)
 
 
 @app.command()
 def demo(
     out: Annotated[Path | None, Option("--out", help="Folder for the demo's run and picture.")] = None,
+    json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """The whole way on a small real set, in about a minute."""
     from .commands.demo import demo as whole
 
-    whole(out, quiet)
+    scores = whole(out, json_, quiet)
+    if json_:
+        echo(json.dumps(scores))
+
+
+def _check(recipe: str | None, overrides: Sequence[tuple[str, Any]]) -> None:
+    """Wrong names answer before torch is imported; without a recipe, what any of those it may be takes is right."""
+    refused: list[WrongCall] = []
+    for name in [recipe] if recipe else [*DEFAULT.values(), FALLBACK]:
+        if ":" in name or name.endswith((".yaml", ".yml")):
+            return
+        try:
+            tree = catalogue().overridden(catalogue().recipe(name), overrides, name)
+        except WrongCall as error:
+            refused.append(error)
+            continue
+        if tree["budget"] is not None:
+            seconds_of(tree["budget"])
+        return
+    raise refused[0]
 
 
 def _columns(text: str) -> dict[str, list[str]]:

@@ -16,9 +16,9 @@ from PIL import Image as Pillow
 
 from .inspection import tally
 from .sources.base import Labels, Source
+from .sources.holdout import in_train
 
 EXAMPLES = 3  # groups of copies whose items are named
-TRAIN = "train"  # the split that others are compared with
 Item = tuple[int, int]  # number of its source, row in it
 
 
@@ -68,13 +68,13 @@ def _mixed(labels: Labels | None, rows: Sequence[int]) -> bool:
 
 
 def _leaked(source: Source, test: Source | None, groups: Sequence[Sequence[Item]]) -> int | None:
-    splits = known_as(source, "split")
-    if test is None and splits is None:
+    train = in_train(source)
+    if test is None and train is None:
         return None
 
     def trained(item: Item) -> bool:
         number, row = item
-        return not number and (splits is None or splits.names[splits.codes[row]] == TRAIN)
+        return not number and (train is None or bool(train[row]))
 
     sides = [Counter(map(trained, group)) for group in groups]
     return sum(side[False] for side in sides if side[True])

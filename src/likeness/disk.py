@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files: YAML read with clear words, anything written whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .errors import Failed
+from .errors import Failed, WrongCall, meant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,3 +59,23 @@ def unwritten(path: Path, error: OSError) -> Failed:
             f"the disk is full: {path} could not be written; free some space, then go on (a run with --resume)"
         )
     return Failed(f"{path} could not be written: {error.strerror or error}")
+
+
+def file_tree(path: Path) -> dict[str, Any]:
+    """A YAML file's recipe.
+
+    Raises:
+        WrongCall: the file is missing, is no YAML, or holds no recipe.
+    """
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        near = [str(other) for other in path.parent.glob("*.y*ml")]
+        raise WrongCall(f"recipe {path} does not exist{meant(str(path), near)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise WrongCall(f"recipe {path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise WrongCall(f"recipe {path} holds no recipe: expected `kind:` and fields, found {type(tree).__name__}")
+    return tree

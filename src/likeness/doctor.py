@@ -17,12 +17,13 @@ from .copies import Duplicates, duplicates, formats, known_as
 from .engine import Engine
 from .errors import Failed
 from .forecast import Forecast, forecast
-from .inspection import Inspection, inspected, readable
+from .inspection import Inspection, inspected
 from .modalities import Modality
 from .plans import MOST_WORKERS, Once, Plan
 from .sources import Columns, read
 from .sources.base import Labels, Source
 from .sources.data import Data
+from .sources.feed import readable
 
 READING = 20.0  # seconds that reading every item may take; in that time a large sample is read, and the screen says so
 COMPARING = 20.0  # seconds that looking for copies may take
@@ -146,7 +147,9 @@ def draw_views(data: Data, source: Source, seed: int, out: Path) -> None:
         Failed: the file cannot be written.
     """
     role, modality = next(iter(data.modality.items()))
-    picture = data.views[role].sheet(readable(source, role, modality, VIEWED), modality, seed)
+    anywhere = np.random.default_rng(0).permutation(len(source)).tolist()
+    _, items = readable(source, role, modality, anywhere, VIEWED)
+    picture = data.views[role].sheet(items, modality, seed)
     try:
         picture.save(out, format="PNG")
     except OSError as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from .folder import write_json
 from .loaded import LoadedEncoder, Progress
 from .sources.base import Quarantine, Source
 from .space import Space
-from .space_write import format_of, writing
+from .space_write import checked, writing
 
 SHARD = 8192  # items a shard: what an interruption may cost
 
@@ -47,7 +47,7 @@ def embed_to(
         WrongCall: the file exists, its folder does not, or its format is unknown.
         Failed: the disk is full.
     """
-    format_of(out)
+    checked(out, dtype)
     if out.exists():
         raise WrongCall(f"{out} exists already: delete it, or name another --out")
     if not out.parent.is_dir():
@@ -57,6 +57,8 @@ def embed_to(
     rows = 0
     for start in range(0, len(source), SHARD):
         shards.make(start, workers, bad, progress)
+    if 2 * len(bad) > len(source):
+        raise Failed(f"{source.name}: more than half of {len(source):,} items cannot be read; {out} was not written")
     for id, reason in source.unlisted.items():
         bad.add(id, reason)
     with writing(out, encoder.fingerprint, dtype) as writer:
@@ -68,15 +70,28 @@ def embed_to(
     return Embedded(str(out), rows, encoder.dim, encoder.fingerprint, len(bad))
 
 
+def _stamp(source: Source) -> list[Any]:
+    """What tells a source from another, and from itself after a change."""
+    path = Path(source.name)
+    changed = [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else []
+    return [str(path), source.listing, source.table.schema.to_string(), *changed]
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
 class Shards:
     """Embedded pieces of a source in a folder beside the file that they will make."""
 
     def __init__(self, folder: Path, encoder: LoadedEncoder, source: Source) -> None:
         self.folder, self.encoder, self.source = folder, encoder, source
-        listing = sha256("\0".join(source.ids).encode()).hexdigest()
-        about = {"fingerprint": encoder.fingerprint, "listing": listing, "rows": SHARD}
+        about = {"fingerprint": encoder.fingerprint, "source": _stamp(source), "rows": SHARD}
         known = folder / "about.json"
-        if folder.exists() and (not known.exists() or json.loads(known.read_text()) != about):
+        if folder.exists() and _read(known) != about:
             shutil.rmtree(folder)  # of another encoder or source
         try:
             folder.mkdir(parents=False, exist_ok=True)

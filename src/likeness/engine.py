@@ -112,6 +112,11 @@ def multiplies_half(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
+def leads() -> bool:
+    """Whether this is the process that writes files and talks."""
+    return processes() == 1 or dist.get_rank() == 0
+
+
 def processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 

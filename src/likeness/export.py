@@ -20,7 +20,8 @@ from torch import nn
 
 from .encoders import Encoder, Kept
 from .errors import Failed, WrongCall, meant
-from .folder import ABOUT, CARD, WEIGHTS, read_about, write_encoder, write_json
+from .folder import read_about, write_encoder, write_json
+from .layout import ABOUT, CARD, WEIGHTS
 from .loaded import LoadedEncoder, load
 from .recipe import only_from
 

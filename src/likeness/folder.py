@@ -16,14 +16,9 @@ from torch import Tensor, nn
 from .disk import replacing, write_tensors
 from .encoders import Encoder, Kept
 from .errors import Failed, WrongCall, meant
+from .layout import ABOUT, CHECKPOINT, WEIGHTS
 from .modalities import Modality
 from .recipe import only_from
-
-WEIGHTS, ABOUT = "encoder.safetensors", "encoder.json"
-RECIPE, SPACE, METRICS = "recipe.yaml", "space.parquet", "metrics.jsonl"
-HOLDOUT, SCORES, QUARANTINE, CARD = "holdout.json", "scores.json", "quarantine.jsonl", "README.md"
-CHECKPOINT, UNTRAINED = "checkpoint", "untrained.safetensors"
-CALL, FINISHED = "checkpoint/call.json", "finished.json"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -117,7 +112,8 @@ def build(run: Path, allow: Iterable[str], given: nn.Module | None, weights: str
         with only_from(allow):
             recipe = Encoder.of(part["encoder"])
             module = recipe.build() if given is None else given
-        own = {n.removeprefix(f"{role}."): v for n, v in tensors.items() if not several or n.startswith(f"{role}.")}
+        start = f"{role}." if several else ""  # a single encoder's names are its own, whatever they begin with
+        own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
         _fill(module, own, run)
         kept[role] = Kept(recipe, module)
     return kept

@@ -9,8 +9,9 @@ from typing import Any
 
 from .encoders import Kept
 from .engine import Engine
+from .journey import Watch
 from .modalities import Augmentation
-from .plans import BUDGET, Once, Watch
+from .plans import BUDGET, Once
 from .recipe import Recipe
 from .sources.base import Source
 from .sources.holdout import hold_out

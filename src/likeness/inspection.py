@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -76,20 +75,6 @@ def inspected(source: Source, role: str, modality: Modality, seconds: float, wor
     found.whole = found.read == len(source)
     found.reasons = dict(sorted(found.reasons.items()))
     return _summed(found, dict(sorted(looks.items())), source)
-
-
-def readable(source: Source, role: str, modality: Modality, most: int) -> list[Any]:
-    """Some items as read, from all over the source."""
-    found: list[Any] = []
-    for row in np.random.default_rng(0).permutation(len(source)).tolist():
-        raw = source.raw(role, row)
-        try:
-            found += [] if raw is None else [modality.read(raw)]
-        except (Unreadable, OSError):
-            continue
-        if len(found) == most:
-            break
-    return found
 
 
 def _summed(found: Inspection, looks: dict[int, Looks], source: Source) -> Inspection:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
+import re
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any
+
+from .errors import WrongCall
 
 BOUNDS = {
     "minimum": ("at least", operator.ge),
@@ -13,6 +16,7 @@ BOUNDS = {
     "exclusiveMinimum": ("above", operator.gt),
     "exclusiveMaximum": ("below", operator.lt),
 }
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 TYPES = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text"}
 
 
@@ -57,7 +61,7 @@ def _unfit_list(value: Any, schema: Mapping[str, Any]) -> str | None:
 
 
 def _out_of_range(value: Any, schema: Mapping[str, Any]) -> str | None:
-    if isinstance(value, float) and not isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return "expected a finite number"
     broken = [
         f"{word} {schema[name]:g}"
@@ -65,3 +69,22 @@ def _out_of_range(value: Any, schema: Mapping[str, Any]) -> str | None:
         if name in schema and not holds(value, schema[name])
     ]
     return f"expected {' and '.join(broken)}" if broken else None
+
+
+def seconds_of(text: str | float) -> float:
+    """'90s', '30m', '1h30m', '2h' or a number of seconds.
+
+    Raises:
+        WrongCall: it is none of these, or not above 0.
+    """
+    whole = str(text).strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd])", whole)
+    if re.fullmatch(r"\d+(\.\d+)?", whole):
+        found = float(whole)
+    elif parts and not re.sub(r"(\d+(?:\.\d+)?)\s*([smhd])|\s", "", whole):
+        found = sum(float(number) * UNITS[unit] for number, unit in parts)
+    else:
+        raise WrongCall(f"budget {text!r} is no time: expected something like 90s, 30m or 1h30m")
+    if not 0 < found < math.inf:
+        raise WrongCall(f"budget {text!r} must be above 0")
+    return found

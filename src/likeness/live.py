@@ -12,12 +12,14 @@ from torch.nn import functional as F
 
 from .encoders import Kept
 from .errors import Failed
-from .modalities import Modality, Unreadable
-from .sources.base import Source
+from .modalities import Modality
+from .sources.base import Quarantine, Source
 from .sources.data import spread
+from .sources.feed import plain
 from .stacks import Stack, cat, encoded
 from .training import Step
 
+FEW = 128  # items whose spread is watched where there are no labels
 GALLERY, QUERIES = 1000, 300  # items looked at: a look costs about as much as one training step on 250 items
 ROWS = 100  # encoded at a time
 SHARE = 0.02  # of the time may go into looks
@@ -44,33 +46,31 @@ class Probe:
 
     @classmethod
     def of(
-        cls, source: Source, kept: np.ndarray, held_out: np.ndarray, modality: Modality, untrained: Kept, role: str
+        cls,
+        source: Source,
+        kept: np.ndarray,
+        held_out: np.ndarray,
+        modality: Modality,
+        untrained: Kept,
+        role: str,
+        workers: int,
     ) -> Probe | None:
         """Training items as gallery, held-out ones as queries (training items where none are held out).
 
         kept, held_out: their rows in the source; untrained: the encoder at step 0, whose spread others are held to
         """
-        trained = [int(kept[n]) for n in spread(len(kept), GALLERY + QUERIES)]
-        held = [int(held_out[n]) for n in spread(len(held_out), QUERIES)]
-        rows = trained[:GALLERY] + held if held else trained
-        stacks, found, gallery = [], [], 0
-        for row in rows:
-            raw = source.raw(role, row)
-            if raw is None:
-                continue
-            try:
-                stacks.append(modality.plain([modality.read(raw)]))
-            except (Unreadable, OSError):
-                continue
-            found.append(row)
-            gallery += row in trained[:GALLERY] if held else len(found) % 5 > 0
-        if len(found) < 2:
+        labelled = source.labels is not None
+        gallery = [int(kept[n]) for n in spread(len(kept), GALLERY if labelled else FEW)]
+        asked = [int(held_out[n]) for n in spread(len(held_out), QUERIES)] if labelled else []
+        if labelled and not asked:  # every fifth item asks the others
+            gallery, asked = [row for n, row in enumerate(gallery) if n % 5], gallery[::5]
+        rows = np.array(gallery + asked, dtype=np.int64)
+        pieces = list(plain(source.only(rows), modality, role, ROWS, workers, Quarantine()))
+        if not pieces:
             return None
-        codes = source.labels.codes[found] if source.labels else np.full(len(found), -1)
-        if not held:  # every fifth item asks
-            order = np.argsort([n % 5 == 0 for n in range(1, len(found) + 1)], kind="stable")
-            stacks, codes = [stacks[n] for n in order], codes[order]
-        probe = cls(role, cat(*stacks), codes, gallery)
+        found = np.concatenate([each for each, _ in pieces])
+        codes = source.labels.codes[rows[found]] if source.labels else np.full(len(found), -1)
+        probe = cls(role, cat(*(stack for _, stack in pieces)), codes, int((found < len(gallery)).sum()))
         probe.first = _spread(probe._embedded(untrained))
         return probe
 

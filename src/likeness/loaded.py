@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from .engine import device_of
 from .errors import Failed, WrongCall, meant
-from .folder import CHECKPOINT, UNTRAINED, WEIGHTS, build, read_about
+from .folder import build, read_about
+from .layout import CHECKPOINT, UNTRAINED, WEIGHTS
 from .modalities import Modality, Unreadable
 from .recipe import only_from
 from .sources import read

@@ -10,8 +10,9 @@ from typing import Any
 
 from .disk import replacing, unwritten
 from .errors import Failed
+from .journey import Watch
 from .live import Look
-from .plans import Once, Watch
+from .plans import Once
 from .training import Step
 
 LINES = 400  # log lines a run, or one a step where there are fewer
@@ -104,9 +105,10 @@ class Meter:
         views = max(augmentation.views for augmentation in plan.data.views.values())
         self.batch = plan.data.batch or 1
         self.chance = plan.method.chance(self.batch, views)
-        self.began, self.steps, self.waited, self.before = time.monotonic(), 0, 0.0, 0.0
+        self.began, self.steps, self.waited, self.before = 0.0, 0, 0.0, 0.0
 
     def count(self, step: Step) -> None:
+        self.began = self.began or step.began
         self.steps += 1
         self.waited = step.waited
 

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import os
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field
-from functools import partial
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from .encoders import Kept
 from .encoders.defaults import default_encoder
-from .engine import Engine, agreed
+from .engine import Engine
 from .errors import WrongCall
+from .journey import Journey, Watch
+from .limits import seconds_of
 from .methods import Method
 from .recipe import Recipe
 from .sources.base import Quarantine, Source
 from .sources.data import Data
 from .sources.feed import Feed
-from .training import AdamW, Course, Descent, Growth, Learner, Optimizer, Pace, State, Step, seconds_of
+from .training import AdamW, Descent, Growth, Learner, Optimizer, State, Step
 
 Training = Generator[Step, None, dict[str, Kept]]  # yields every step, returns the encoders kept
 
 BUDGET = "30m"
-TRIALS = 2  # steps timed at the smallest and the largest size, after one that is not
-REPLAN = 0.02  # share of the budget after which the number of steps is planned anew
-PLAIN = 0.25  # cost of embedding an item, against training on two views of it: one forward of six, and decoding
-CLOSING = 2.0  # seconds to write the run's files
 MOST_WORKERS = 4  # threads that decode: more would take cores from the encoder
 
 
@@ -49,7 +44,7 @@ class Plan(Recipe, ABC):
     budget: Annotated[str | None, Field(coerce_numbers_to_str=True)] = None
     """Time for the whole run, such as 30m; the number of steps is measured and planned. Null: 30m, unless the
     recipe has steps or epochs."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Weights, order of items and views follow from it."""
     device: str = "auto"
     """Where to train: auto, cpu, cuda, mps."""
@@ -71,19 +66,6 @@ class Plan(Recipe, ABC):
         """The encoders as they are at step 0."""
 
 
-@dataclass
-class Watch:
-    """What a run keeps an eye on: its clock, which goes on over interruptions, and what cannot be read."""
-
-    before: float = 0.0
-    quarantine: Quarantine = field(default_factory=Quarantine)
-    began: float = field(default_factory=time.monotonic)
-
-    def elapsed(self) -> float:
-        """Seconds this run has taken, earlier sittings included; the leading process's."""
-        return self.before + time.monotonic() - self.began
-
-
 class Once(Plan):
     """One method, one stage."""
 
@@ -94,6 +76,10 @@ class Once(Plan):
         if self.steps and self.epochs:
             raise WrongCall(f"steps={self.steps} and epochs={self.epochs} were both given: give one of them")
         data = self.data.fitted(source)
+        role = getattr(self.method, "role", None)
+        if len(data.modality) > 1 and role not in data.modality:
+            names = " and ".join(data.modality)
+            raise WrongCall(f"{source.name} has the roles {names}: say which with role={next(iter(data.modality))}")
         facts = {**data.facts(source), "encoder": default_encoder(next(iter(data.modality.values())), engine.device)}
         open_ended = self.steps is None and self.epochs is None
         budget = self.budget or (BUDGET if open_ended else None)
@@ -120,7 +106,10 @@ class Once(Plan):
             for kept in descent.kept().values():
                 kept.module.compile()
         feed = self.feed(source, engine, watch.quarantine)
-        yield from Journey(self, feed, descent, watch).steps(state)
+        length = self.steps or (max(round(self.epochs * feed.steps_per_epoch), 1) if self.epochs else None)
+        budget = seconds_of(self.budget) if self.budget else None
+        with closing(feed):
+            yield from Journey(feed, descent, watch, self.growth, length, budget).run(state)
         return descent.kept()
 
     def feed(self, source: Source, engine: Engine, quarantine: Quarantine) -> Feed:
@@ -139,104 +128,3 @@ class Once(Plan):
             quarantine=quarantine,
             labels=source.column(data.labels) if data.labels else None,
         )
-
-
-@dataclass
-class Journey:
-    """One stage under way: which batch is next, how far training has come, and when it ends."""
-
-    plan: Once
-    feed: Feed
-    descent: Descent
-    watch: Watch
-
-    def __post_init__(self) -> None:
-        self.growth = self.plan.growth
-        self.course, self.pace = Course(1), Pace(0.0, 0.0, self.growth)
-
-    def steps(self, state: State | None) -> Iterator[Step]:
-        number = self._begin(state)
-        self._mark(number)
-        with closing(self.feed.ahead(number, self._size)) as batches:
-            while number < self.course.steps:
-                progress = self.course.progress(number)
-                batch = self.feed.draw(next(batches), self.descent.engine.device)
-                terms, rate = self.descent.take(batch, progress, self.course.middle(number))
-                number += 1
-                yield Step(
-                    number=number,
-                    steps=self.course.steps,
-                    progress=progress,
-                    epoch=number / self.feed.steps_per_epoch,
-                    terms=terms,
-                    learning_rate=rate,
-                    waited=self.feed.waited,
-                    state=partial(self._state, number),
-                    kept=self.descent.kept,
-                )
-                self._replan(number)
-
-    def _size(self, number: int) -> int | None:
-        """Side of the views of that step."""
-        return self.growth.at(self.course.progress(number))
-
-    def _begin(self, state: State | None) -> int:
-        """Where to start, after finding how many steps there will be."""
-        if state is not None:
-            self.descent.restore(state)
-            self.course = Course(**state["course"])
-            self.pace = Pace(**state["pace"], growth=self.growth)
-            return int(state["step"])
-        if self.plan.budget is None:
-            epochs = self.plan.epochs or 0.0
-            self.course = Course(self.plan.steps or max(round(epochs * self.feed.steps_per_epoch), 1))
-        else:
-            self.pace = self._trial()
-            self.course = Course(self._affordable(0.0))
-        return 0
-
-    def _state(self, number: int) -> State:
-        pace = {"small": self.pace.small, "large": self.pace.large, "drift": self.pace.drift}
-        clock = {"epoch": number / self.feed.steps_per_epoch, "elapsed": self.watch.elapsed()}
-        return {**self.descent.state(number), "course": self.course.state(), "pace": pace, **clock}
-
-    def _trial(self) -> Pace:
-        """Times a few real steps at the smallest and the largest size, and undoes them."""
-        before = self.descent.state(0)
-        ends = (self.growth.at(0.0), self.growth.at(1.0))
-        cost = {size: agreed(self._timed(size)) for size in dict.fromkeys(ends)}
-        self.descent.restore(before)
-        return Pace(cost[ends[0]], cost[ends[1]], self.growth)
-
-    def _timed(self, size: int | None) -> float:
-        """Seconds a step takes at that size; the first, which warms up, does not count."""
-        for number in range(1 + TRIALS):
-            if number == 1:
-                began = time.perf_counter()
-            batch = self.feed.draw(self.feed.prepare(number, size), self.descent.engine.device)
-            terms, _ = self.descent.take(batch, 0.0, 0.0)
-            float(sum(terms.values()))  # waits for a device that works on its own
-        return (time.perf_counter() - began) / TRIALS
-
-    def _affordable(self, done: float) -> int:
-        """Steps that the rest of the budget buys, after leaving time to embed the source and write the files."""
-        closing = CLOSING + len(self.feed) * PLAIN * self.pace.large * self.pace.drift / self.descent.batch
-        left = seconds_of(self.plan.budget or 0.0) - self.watch.elapsed() - closing
-        return int(agreed(self.pace.left(max(left, 0.0), done)))
-
-    def _mark(self, number: int) -> None:
-        """From here on time is measured until the next planning."""
-        self._since = number, time.monotonic()
-
-    def _replan(self, number: int) -> None:
-        """Now and then: how long did steps really take, and how many more can be afforded?"""
-        if self.plan.budget is None or number >= self.course.steps:
-            return
-        (first, began), done = self._since, self.course.progress(number)
-        taken = agreed(time.monotonic() - began)
-        if taken < max(REPLAN * seconds_of(self.plan.budget), CLOSING):
-            return
-        expected = (number - first) * self.pace.between(self.course.progress(first), done)
-        self.pace = self.pace.corrected(expected, taken)
-        self.course = self.course.reset(number, self._affordable(done))
-        self._mark(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .encoders.timm import width
 from .engine import device_of
 from .errors import WrongCall, meant
 from .loaded import LoadedEncoder
@@ -22,7 +23,9 @@ def timm_encoder(text: str, beside: LoadedEncoder, device: str) -> LoadedEncoder
 
     start, _, rest = text.partition(":")
     if start != "timm" or not rest:
-        raise WrongCall(f"baseline {text!r} is neither a run, nor vectors (.parquet, .csv), nor timm:NAME[:FILE]")
+        raise WrongCall(
+            f"baseline {text!r} is neither a run, nor vectors with ids (.parquet, .csv), nor timm:NAME[:FILE]"
+        )
     name, _, file = rest.partition(":")
     if not timm.is_model(name):
         raise WrongCall(f"timm has no model {name!r}{meant(name, timm.list_models())}")
@@ -38,7 +41,7 @@ def timm_encoder(text: str, beside: LoadedEncoder, device: str) -> LoadedEncoder
     seen: dict[str, Any] = {"size": settings["input_size"][-1], "channels": 3}
     seen |= {"mean": list(settings["mean"]), "std": list(settings["std"])}
     modality: Modality = Modality.of({**beside.modality.tree(), **seen})
-    return LoadedEncoder(net, modality, beside.role, int(net.num_features), text).to(device_of(device))
+    return LoadedEncoder(net, modality, beside.role, width(net, 3, seen["size"]), text).to(device_of(device))
 
 
 def _cached(name: str, net: Any) -> Path:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
 
+from .disk import file_tree
 from .errors import WrongCall, meant
 
 _ALLOWED: ContextVar[frozenset[str] | None] = ContextVar("allowed", default=None)  # None: recipes are the user's own
@@ -133,7 +134,7 @@ class Recipe(BaseModel):
         Raises:
             WrongCall: the file is missing, is no YAML, or describes nothing of this kind.
         """
-        return cls.of(tree_of(path))
+        return cls.of(file_tree(path))
 
     def tree(self) -> Tree:
         """Every field, defaults too, as plain values."""
@@ -205,23 +206,6 @@ def _filled(value: Any, name: str, facts: Mapping[str, Any]) -> Any:
 def _under(facts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     found = facts.get(key)
     return found if isinstance(found, Mapping) else {}
-
-
-def tree_of(path: Path) -> Tree:
-    """A YAML file's tree.
-
-    Raises:
-        WrongCall: the file is missing or holds no mapping.
-    """
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise WrongCall(f"{path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise WrongCall(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise WrongCall(f"{path} holds no recipe: expected `kind: ...` and fields, found {type(tree).__name__}")
-    return tree
 
 
 def _said(error: Any) -> str:

@@ -17,31 +17,21 @@ from typing import Any
 import torch
 
 from .card import write_card
-from .disk import unwritten, write_tensors
+from .disk import replacing, unwritten, write_tensors
 from .encoders import Kept
 from .engine import Engine, agreed
 from .errors import Failed, Interrupted, WrongCall
-from .folder import (
-    CALL,
-    CHECKPOINT,
-    FINISHED,
-    HOLDOUT,
-    METRICS,
-    QUARANTINE,
-    RECIPE,
-    SPACE,
-    UNTRAINED,
-    joined,
-    write_encoder,
-    write_json,
-)
+from .folder import joined, write_encoder, write_json
+from .journey import Watch
+from .layout import CALL, CHECKPOINT, FINISHED, HOLDOUT, METRICS, QUARANTINE, RECIPE, SPACE, UNTRAINED
 from .live import Look, Probe
 from .loaded import LoadedEncoder
 from .logbook import Event, Log, Meter, Track
 from .modalities import Modality
-from .plans import Once, Training, Watch
+from .plans import Once, Training
+from .sources import holdout
 from .sources.base import Source
-from .sources.holdout import hold_out
+from .sources.holdout import Rows
 from .training import State, Step, checkpoint
 
 SAVE = 60.0  # seconds between checkpoints
@@ -80,15 +70,16 @@ class Session:
     run: Path
     plan: Once
     source: Source
+    kept: Rows
+    held: Rows
     engine: Engine
+    watch: Watch
     call: Mapping[str, Any] = field(default_factory=dict)
     state: State | None = None
     track: bool = False
     summary: Summary | None = None
 
     def __post_init__(self) -> None:
-        self.watch = Watch(before=float(self.state["elapsed"]) if self.state else 0.0)
-        self.kept, self.held = hold_out(self.source, self.plan.data.holdout, self.plan.seed)
         self.training = self.source.only(self.kept)
         self.untrained = self.plan.untrained()
         for role, kept in self.untrained.items():
@@ -101,10 +92,11 @@ class Session:
         if not self.engine.leads or self.state is not None:
             return
         (self.run / CHECKPOINT).mkdir(parents=True, exist_ok=True)
-        self.plan.to_yaml(self.run / RECIPE)
         write_json(self.run / CALL, self.call)
-        write_json(self.run / HOLDOUT, {"ids": [self.source.ids[row] for row in self.held]})
+        holdout.write(self.run / HOLDOUT, [self.source.ids[row] for row in self.held])
         write_tensors(self.run / CHECKPOINT / UNTRAINED, joined(self.untrained))
+        with replacing(self.run / RECIPE) as part:  # last: a run with a recipe has all of these
+            self.plan.to_yaml(part)
 
     def __iter__(self) -> Iterator[Event]:
         try:
@@ -117,6 +109,11 @@ class Session:
                     self._write_quarantine()
         except OSError as error:
             raise unwritten(Path(error.filename or self.run), error) from error
+        except (MemoryError, RuntimeError) as error:
+            if "memory" not in str(error) and not isinstance(error, MemoryError):
+                raise
+            size = f"batch={self.plan.data.batch}"
+            raise Failed(f"out of memory with {size}: try a smaller batch, or split= to keep the batch") from error
 
     def _events(self, stop: threading.Event) -> Iterator[Event]:
         log = Log(self.run / METRICS, self.state["step"] if self.state else 0, self.engine.leads)
@@ -146,13 +143,15 @@ class Session:
 
     def _probe(self) -> Probe | None:
         role, modality = next(iter(self.plan.data.modality.items()))
-        return Probe.of(self.source, self.kept, self.held, modality, self.untrained[role], role)
+        workers = self.plan.data.workers or 2
+        return Probe.of(self.source, self.kept, self.held, modality, self.untrained[role], role, workers)
 
     def _agreed(self, step: Step, wish: bool) -> bool:
         """The leading process's wish, asked for at the same steps everywhere."""
         if self.engine.world == 1:
             return wish
-        return step.number % FEW == 0 and agreed(float(wish)) > 0
+        often = 1 if self.engine.device.type == "cpu" else FEW  # there a question costs nothing
+        return step.number % often == 0 and agreed(float(wish)) > 0
 
     def _check(self, step: Step, state: State | None = None) -> None:
         """Stop before numbers that are none are kept.
@@ -186,7 +185,7 @@ class Session:
         self.watch.quarantine.write(self.run / QUARANTINE)
 
     def _stopped(self, step: Step) -> str:
-        source = self.call.get("source", "SOURCE")
+        source = self.call.get("source") or "SOURCE"
         return (
             f"stopped after step {step.number:,} of {step.steps:,}, all saved; go on with "
             f"`likeness train {shlex.quote(str(source))} --out {shlex.quote(str(self.run))} --resume`"

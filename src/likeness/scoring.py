@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from .card import write_card
+from .disk import file_tree
 from .errors import Failed, WrongCall
 from .evaluations import Report, judge
-from .folder import FINISHED, HOLDOUT, SCORES, write_json
+from .folder import write_json
+from .layout import CALL, FINISHED, HOLDOUT, SCORES
 from .loaded import ROWS, LoadedEncoder, load
 from .modalities import Modality
+from .sources import holdout
 from .sources.base import Quarantine, Source
 from .sources.feed import each
-from .sources.holdout import hold_out
 from .space import Space
 
 Sides = tuple[Space, Space]  # training and test items of one encoder
@@ -41,15 +43,13 @@ def split(run: Path, source: Source, test: Source | None) -> Split:
     Raises:
         WrongCall: fewer than two items are left on a side.
     """
-    stored = json.loads((run / HOLDOUT).read_text())["ids"] if (run / HOLDOUT).exists() else []
-    held = set(stored)
-    mask = np.array([id in held for id in source.ids], dtype=bool)
+    kept, held = holdout.rows_of(source, _held_out(run, source))
     if test is not None:
         parts = Split(source, test, f"test: {test.name}")
-    elif mask.any():
-        parts = Split(source.only(np.flatnonzero(~mask)), source.only(np.flatnonzero(mask)), "test: the items held out")
+    elif len(held):
+        parts = Split(source.only(kept), source.only(held), "test: the items held out")
     else:
-        kept, asked = hold_out(source, None, 0)
+        kept, asked = holdout.hold_out(source, None, 0)
         why = "training held out none of these items: the test part is a seeded tenth"
         parts = Split(source.only(kept), source.only(asked), f"{why}, and may have been trained on (without labels)")
     if min(len(parts.train), len(parts.test)) < 2:
@@ -57,6 +57,15 @@ def split(run: Path, source: Source, test: Source | None) -> Split:
             f"{source.name} has {len(parts.train)} training and {len(parts.test)} test items: too few to score"
         )
     return parts
+
+
+def _held_out(run: Path, source: Source) -> list[str]:
+    """Ids that training kept out of this source; none where it has another listing of ids that are only row numbers."""
+    if not (run / HOLDOUT).exists():
+        return []
+    trained = file_tree(run / CALL).get("listing") if (run / CALL).exists() else None
+    numbers = all(id.isdecimal() for id in source.ids)
+    return [] if numbers and trained != source.listing else holdout.read(run / HOLDOUT)
 
 
 def score(
@@ -78,9 +87,13 @@ def score(
     baselines: runs, files of vectors, or timm:NAME whose weights are on this machine
     """
     parts, bad = split(run, source, test), Quarantine()
+    if labels is not None and not labels.lower().endswith(".csv"):
+        parts.train.column(labels)  # a wrong name answers before anything is embedded
     trained = load(run, role=role, allow=allow, device=device)
     known = _labelling(labels)
     spaces: dict[str, Sides] = {}
+
+    others = {name: _baseline(name, trained, allow, device, workers, bad) for name in baselines}
 
     def add(name: str, embed: Callable[[Source], Space]) -> None:
         say(name)
@@ -95,8 +108,8 @@ def score(
     say("raw")
     raw = raw_spaces(parts, trained.modality, trained.role, workers)
     spaces["raw"] = known(raw[0]), known(raw[1])
-    for name in baselines:
-        add(name, _baseline(name, trained, allow, device, workers, bad))
+    for name, embed in others.items():
+        add(name, embed)
     return judge(spaces), parts, bad
 
 
@@ -131,20 +144,20 @@ def _labelling(labels: str | None) -> Callable[[Space], Space]:
     return renamed
 
 
-def read_labels(path: Path) -> dict[str, str]:
+def read_labels(path: Path) -> dict[str, str | None]:
     """id -> label, from a CSV file with those two columns.
 
     Raises:
         WrongCall: the file is missing or has other columns.
     """
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise WrongCall(f"labels {path} cannot be read: {error}") from None
     if not rows or not {"id", "label"} <= set(rows[0]):
         raise WrongCall(f"labels {path} must be a CSV file with the columns id,label")
-    return {row["id"]: row["label"] for row in rows}
+    return {row["id"]: row["label"] or None for row in rows}
 
 
 def _baseline(
@@ -154,7 +167,7 @@ def _baseline(
     path = Path(name)
     if path.is_dir():
         other = load(path, allow=allow, device=device)
-    elif path.suffix in (".parquet", ".csv"):
+    elif path.suffix.lower() in (".parquet", ".csv"):
         return _stored(Space.load(path), name)
     else:
         from .public import timm_encoder

@@ -14,6 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from .limits import seconds_of
+
 if TYPE_CHECKING:
     from .logbook import Event
     from .runs import Session
@@ -72,10 +74,15 @@ class TrainScreen:
     def show(self, event: Event) -> None:
         self.events.append(event)
         self.seen = time.monotonic()
-        share = int(PLAIN_LINES * event.step / event.steps)
+        share = int(PLAIN_LINES * self._done(event))
         if not self.live.is_started and share > self.printed:
             self.printed = share
             self.to.print(" ".join(part for part in (self._status(event), *self._scores(event)) if part))
+
+    def _done(self, event: Event) -> float:
+        """Share of the run that is over: of its time where it has a budget, for then steps are planned anew."""
+        budget = self.session.plan.budget
+        return min(event.seconds / seconds_of(budget), 1.0) if budget else event.step / event.steps
 
     def _status(self, event: Event) -> str:
         left = self._left(event)
@@ -87,9 +94,12 @@ class TrainScreen:
         )
 
     def _left(self, event: Event) -> float:
+        budget, since = self.session.plan.budget, time.monotonic() - self.seen
+        if budget is not None:
+            return seconds_of(budget) - event.seconds - since
         batch = self.session.plan.data.batch or 1
         ahead = (event.steps - event.step) * batch / max(event.items_per_second, 1e-9)
-        return ahead - (time.monotonic() - self.seen)
+        return ahead - since
 
     def _scores(self, event: Event) -> list[str]:
         beside = "" if event.chance is None else f" (chance {event.chance:.2f})"
@@ -102,7 +112,7 @@ class TrainScreen:
             return Text(f" {measuring} ...", style="dim")
         event = self.events[-1]
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(" ", ProgressBar(total=event.steps, completed=event.step, width=WIDTH), self._status(event))
+        bar.add_row(" ", ProgressBar(total=1.0, completed=self._done(event), width=WIDTH), self._status(event))
         rows = Table.grid(padding=(0, 2))
         loss, known = self._scores(event)
         rows.add_row(" loss", loss.removeprefix("loss "), Text(curve([e.loss for e in self.events]), style="cyan"))

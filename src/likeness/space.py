@@ -33,6 +33,8 @@ class Hit(NamedTuple):
 class EmbedsOne(Protocol):
     """An encoder, as far as a search needs it."""
 
+    fingerprint: str
+
     def embed_one(self, raw: Any) -> NDArray[np.float32]:
         """(D,) of one stored value: a path, bytes, a text, an array or a PIL image."""
 
@@ -187,10 +189,7 @@ class Space:
         if isinstance(query, str) and query in self._rows:
             row = self._rows[query]
             return self._nearest(self.unit[row : row + 1], k, np.array([row]))[0]
-        if isinstance(query, Space):
-            found = self.search_each(query, k)
-        else:
-            found = self.search_each(self._embedded(query), k)
+        found = self.search_each(query if isinstance(query, Space) else self._embedded(query), k)
         if len(found) != 1:
             raise WrongCall(f"search takes one query, got {len(found):,}: ask search_each")
         return found[0]
@@ -226,17 +225,19 @@ class Space:
         pairs = zip(scores.tolist(), rows.tolist(), strict=True)
         return [[Hit(self.ids[row], score, row) for score, row in zip(*each, strict=True)] for each in pairs]
 
-    def _embedded(self, query: Any) -> NDArray[np.float32]:
-        """(1, D) of a query that is a vector or can be made one; (M, D) stay what they are."""
-        if isinstance(query, np.ndarray) and query.ndim <= 2 and query.shape[-1:] == (self.dim,):
-            return np.atleast_2d(query)
+    def _embedded(self, query: Any) -> Space:
+        """A query that is a vector, or can be made one. A picture (H, D) is no vector where there is an encoder."""
+        vector = isinstance(query, np.ndarray) and query.shape in ((self.dim,), (1, self.dim))
+        if vector or (isinstance(query, np.ndarray) and self.encoder is None and query.shape[1:] == (self.dim,)):
+            return Space.of(np.atleast_2d(query))
         if self.encoder is None:
             shown = f"an array {query.shape}" if isinstance(query, np.ndarray) else " ".join(repr(query).split())
             raise WrongCall(
                 f"{shown[:SHOWN]} is neither an id here nor a vector of {self.dim} numbers, and there is no encoder to "
                 "embed it: search a space that encoder.embed made, or embed the query first"
             )
-        return np.atleast_2d(self.encoder.embed_one(query))
+        made = Space.of(np.atleast_2d(self.encoder.embed_one(query)))
+        return replace(made, fingerprint=self.encoder.fingerprint)
 
     @cached_property
     def _rows(self) -> Mapping[str, int]:

@@ -50,8 +50,8 @@ class Asked:
 
 def run_columns(run: Path) -> Mapping[str, str]:
     """What a run calls the columns of its table."""
-    from ..catalogue import file_tree
-    from ..folder import RECIPE
+    from ..disk import file_tree
+    from ..layout import RECIPE
 
     if not (run / RECIPE).exists():
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ ROWS = ("few_shot_1", "few_shot_5", "few_shot_10", "knn", "linear", "ari", "nmi"
 QUERIES, HITS = 5, 8
 
 
-def demo(out: Path | None, quiet: bool) -> None:
+def demo(out: Path | None, machine: bool, quiet: bool) -> Mapping[str, Any]:
     """Train, judge, cluster, search and draw; everything stays in the run folder."""
-    to = console(quiet)
+    to = console(quiet, machine)
     run = out or numbered("demo")
     to.print(
         "\n [bold]1  the data[/]  1,797 handwritten digits that scikit-learn ships, as if nobody had labelled them"
@@ -56,6 +57,7 @@ def demo(out: Path | None, quiet: bool) -> None:
     _clusters(to, report)
     _search(to, run, file, session.source)
     to.print("\n [bold]5  your turn[/]  likeness doctor PHOTOS/ · likeness train PHOTOS/ --budget 30m")
+    return report
 
 
 def _digits(folder: Path) -> Path:
@@ -87,7 +89,7 @@ def _clusters(to: Console, report: Any) -> None:
 
 def _search(to: Console, run: Path, file: Path, source: Any) -> None:
     """Some digits and what lies nearest to them, as a picture."""
-    from ..folder import HOLDOUT, SPACE
+    from ..layout import HOLDOUT, SPACE
     from ..loaded import load
     from ..sources import holdout
 

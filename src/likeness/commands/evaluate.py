@@ -12,7 +12,8 @@ from rich.table import Table
 
 from ..errors import WrongCall
 from ..evaluations import standard, table
-from ..folder import SCORES, write_json
+from ..folder import write_json
+from ..layout import SCORES
 from ..scoring import keep, score
 from ..screen import console
 from .asked import Asked, name_bad, warnings_as_lines

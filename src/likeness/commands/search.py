@@ -11,10 +11,10 @@ from typing import Any
 
 from rich.console import Console
 
-from ..catalogue import file_tree
+from ..disk import file_tree
 from ..embedding import Embedded, embed_to
 from ..errors import LikenessError, WrongCall, meant
-from ..folder import RECIPE, SPACE
+from ..layout import RECIPE, SPACE
 from ..loaded import LoadedEncoder
 from ..sources import read
 from ..sources.base import Quarantine, Source
@@ -69,16 +69,16 @@ def _searched(asked: Asked, encoder: LoadedEncoder, inside: str | None, to: Cons
 
 
 def _query(query: str, space: Space) -> Any:
-    """A file where there is one, else an id of the space.
+    """An id of the space, else a file.
 
     Raises:
         WrongCall: it is neither.
     """
     path = Path(query)
-    if path.exists():
-        return path
     if query in set(space.ids):
         return query
+    if path.exists():
+        return path
     near = [str(other) for other in islice(path.parent.glob("*"), NEARBY)] if path.parent.is_dir() else []
     near += space.ids[:NEARBY]
     raise WrongCall(f"query {query!r} is neither a file nor an id of the space{meant(query, near)}")

@@ -23,13 +23,13 @@ SHELVES = {  # what a person looks for -> the abstract recipe behind it
 }
 
 
-def listed(name: str, machine: bool) -> None:
+def listed(name: str, machine: bool, quiet: bool) -> None:
     """Print the catalogue, or all of one entry.
 
     Raises:
         WrongCall: there is no entry of that name.
     """
-    book, to = catalogue(), console()
+    book, to = catalogue(), console(quiet)
     if not name:
         shelves = {"recipes": sorted(book.recipes)} | {shelf: book.choices(base) for shelf, base in SHELVES.items()}
         if machine:

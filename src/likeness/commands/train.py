@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
-from ..api import DEFAULT, FALLBACK, Call, begin
+from ..api import Call, begin
+from ..catalogue import DEFAULT, FALLBACK
 from ..encoders import Encoder
 from ..engine import Engine
-from ..folder import QUARANTINE, WEIGHTS
+from ..layout import QUARANTINE, WEIGHTS
 from ..runs import Session, Summary
 from ..screen import TrainScreen, clock, console
 from .asked import name_bad
@@ -31,7 +33,8 @@ def train(
         session = begin(call.source, call, out, resume)
         if isinstance(session, Summary):
             to.print(f" {session.run} is finished: {session.steps:,} steps, {session.epochs:g} epochs", markup=False)
-            tell(session)
+            if os.environ.get("RANK", "0") == "0":  # the engine has not started: ask torchrun's own number
+                tell(session)
             return
         session.track = track
         if session.engine.leads:

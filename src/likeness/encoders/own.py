@@ -35,8 +35,12 @@ class Own(Encoder):
         Raises:
             WrongCall: it does not give (N, dim).
         """
-        with torch.inference_mode():
-            out = deepcopy(module).eval()(sample)
+        try:
+            with torch.inference_mode():
+                out = deepcopy(module).cpu().eval()(sample)
+        except (RuntimeError, TypeError, ValueError) as error:
+            shape, why = tuple(sample.shape), str(error).splitlines()[0]
+            raise WrongCall(f"encoder {type(module).__name__} cannot take {shape}: {why}") from None
         if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != len(sample):
             found = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
             raise WrongCall(f"encoder {type(module).__name__} must map {len(sample)} items to (N, dim), gave {found}")

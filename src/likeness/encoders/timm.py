@@ -14,7 +14,9 @@ from torch import nn
 from ..errors import WrongCall, meant
 from .base import Encoder
 
+USUAL = 224  # pixels a side where timm does not say
 SMALL = 64  # pixels a side up to which CIFAR papers use a 3x3 stem without max-pool
+PATCHED = ("vision_transformer", "deit", "beit", "eva")  # files of timm whose networks take a patch size
 TOKENS = 8  # patches a side of a small picture for transformers, as vision transformers on CIFAR have
 
 
@@ -39,7 +41,11 @@ class Timm(Encoder):
 
         if not timm.is_model(self.name):
             raise WrongCall(f"timm has no model {self.name!r}{meant(self.name, timm.list_models())}")
-        return _small_stem(timm.create_model(self.name, **self._arguments()), self.size)
+        try:
+            return _small_stem(timm.create_model(self.name, **self._arguments()), self.size)
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+            size = "" if self.size is None else f" for pictures of {self.size} pixels"
+            raise WrongCall(f"timm's {self.name} cannot be built{size}: {str(error).splitlines()[0]}") from None
 
     def _arguments(self) -> dict[str, Any]:
         """What `timm.create_model` takes to build the same network."""
@@ -49,7 +55,7 @@ class Timm(Encoder):
         defaults = get_pretrained_cfg(self.name)
         if self.size is not None and defaults is not None and defaults.fixed_input_size:
             made["img_size"] = self.size
-            if self.size <= SMALL:
+            if self.size <= SMALL and timm_module(self.name) in PATCHED:
                 made["patch_size"] = max(self.size // TOKENS, 1)
         return made
 
@@ -76,6 +82,14 @@ class Timm(Encoder):
         return f"import timm\nfrom torch import nn\n\n{made}\n{stem}"
 
     @property
+    def usual_size(self) -> int:
+        """Side of the pictures that the network was made for."""
+        from timm.models import get_pretrained_cfg
+
+        defaults = get_pretrained_cfg(self.name)
+        return defaults.input_size[-1] if defaults is not None else USUAL
+
+    @property
     def needs(self) -> Mapping[str, str]:
         return {"timm": version("timm")}
 
@@ -83,8 +97,23 @@ class Timm(Encoder):
 @cache
 def _dim(recipe: Timm) -> int:
     with torch.device("meta"):
-        net: Any = recipe.build()
-        return int(net.num_features)
+        return width(recipe.build(), recipe.channels or 3, recipe.size or recipe.usual_size)
+
+
+def width(net: nn.Module, channels: int, size: int) -> int:
+    """Features a picture: asked of the network, since timm's `num_features` is another number in some."""
+    training = net.training
+    with torch.inference_mode():
+        found: torch.Tensor = net.eval()(torch.zeros(2, channels, size, size, device=next(net.parameters()).device))
+    net.train(training)
+    return int(found.shape[-1])
+
+
+def timm_module(name: str) -> str:
+    """The file of timm that a network is made in."""
+    from timm.models import model_entrypoint
+
+    return str(model_entrypoint(name).__module__).rpartition(".")[2]
 
 
 def _takes_small_stem(net: nn.Module, size: int | None) -> bool:

@@ -16,7 +16,7 @@ from ..errors import Failed, counted
 from .base import Looks, Modality, Unreadable
 from .decode import SUFFIXES, Pixels, decoded, resembles
 from .looks import drawn, oddities, stored_extent
-from .resize import grey, middle, resized
+from .resize import grey, middle, resized, shrunk
 
 Depth = Literal["uint8", "uint16", "float"]
 DEPTHS: dict[str, Depth] = {"B": "uint8", "H": "uint16", "f": "float"}  # by NumPy's letter of the type
@@ -28,9 +28,10 @@ STEP = 4  # encoders halve a picture at least twice
 LEAST = 8  # smallest side that an encoder sees
 ACCELERATED = 128  # side that larger pictures are seen at where there is a GPU
 STACKED = 64  # longest side of images stacked whole: beyond, OpenCV's cut of each view costs less than sampling
-ROOM = 4  # times `size` that a JPEG's shorter side keeps when decoded smaller: crops of 1/16 of the area lose nothing
+ROOM = 4  # times `size` that a large image's shorter side keeps when read: crops of 1/16 of the area lose nothing
 RAW = 32  # side of the raw baseline
 GLIMPSE = 64  # rows and columns of a sample that statistics look at
+ENOUGH = 2**30  # numbers decoded until samples are enough: 30 photos of 12 megapixels, some seconds; all if small
 DIGITS = 4  # of mean and std
 
 
@@ -69,7 +70,7 @@ class Image(Modality):
         return found._ranged(seen)._measured(seen)
 
     def read(self, raw: Any) -> Pixels:
-        return self._kept(decoded(raw, self._least))
+        return self._kept(shrunk(decoded(raw, self._least), self._least))
 
     def plain(self, items: Sequence[Any]) -> Tensor:
         """The middle square resized to `size` (areas averaged), black as 0 and white as 1, minus `mean`, over `std`."""
@@ -105,7 +106,7 @@ class Image(Modality):
 
     @property
     def _least(self) -> int | None:
-        """Shorter side that a JPEG keeps when decoded smaller; None: it is decoded as it is."""
+        """Shorter side that large images keep when read, lest a batch of them fills the memory; None: all of it."""
         return None if self.native or not self.size else ROOM * self.size
 
     @property
@@ -159,21 +160,28 @@ class Image(Modality):
         return (share.clip(0, 1) * np.float32(FULL[self.depth])).round().astype(self.depth)
 
     def _glimpses(self, samples: Sequence[Any]) -> tuple[list[tuple[int, int]], list[Pixels]]:
-        """Heights and widths of the samples that can be read, and some rows and columns of each: memory stays small."""
-        shapes, seen, reasons = [], [], []
-        for raw in samples:
+        """Heights and widths of the samples that can be read, and some rows and columns of each: memory stays small.
+
+        Where images are large, fewer samples are decoded, from all over.
+        """
+        shapes, seen, reasons, numbers = {}, {}, [], 0
+        for place in _scattered(len(samples)):
+            if numbers >= ENOUGH:
+                break
             try:
-                pixels = decoded(raw, ROOM * max(self.size or 0, SMALL))
+                pixels = decoded(samples[place], ROOM * max(self.size or 0, SMALL))
             except Unreadable as error:
                 reasons.append(str(error))
                 continue
-            shapes.append(pixels.shape[:2])
+            numbers += pixels.size
+            shapes[place] = pixels.shape[:2]
             rows, columns = (-(-n // GLIMPSE) for n in pixels.shape[:2])
-            seen.append(pixels[::rows, ::columns].copy())
+            seen[place] = pixels[::rows, ::columns].copy()
         if not seen:
             why = Counter(reasons).most_common(1)[0][0] if reasons else "there are none"
             raise Failed(f"none of {counted(len(samples), 'image')} can be read ({why})")
-        return shapes, seen
+        order = sorted(seen)
+        return [shapes[place] for place in order], [seen[place] for place in order]
 
     def _shaped(self, shapes: Sequence[tuple[int, int]]) -> Self:
         """With `native` and `size`."""
@@ -219,6 +227,11 @@ def default_size(shorter_side: int, device: torch.device | None = None) -> int:
         return max(round(shorter_side / STEP) * STEP, LEAST)
     affordable = SMALL if device is None or device.type == "cpu" else ACCELERATED
     return min(affordable, shorter_side // STEP * STEP)
+
+
+def _scattered(n: int) -> list[int]:
+    """0 to n - 1 in the order of their bits reversed (van der Corput's), of which any first few lie all over."""
+    return sorted(range(n), key=lambda number: f"{number:0{n.bit_length()}b}"[::-1])
 
 
 def _kind(pixels: Pixels) -> str:

@@ -26,6 +26,15 @@ def resized(pixels: Pixels, height: int, width: int) -> Pixels:
     return pixels
 
 
+def shrunk(pixels: Pixels, least: int | None) -> Pixels:
+    """Areas averaged until the shorter side has `least` pixels, where it has twice as many; None: as they are."""
+    height, width = pixels.shape[:2]
+    shorter = min(height, width)
+    if least is None or shorter < 2 * least:
+        return pixels
+    return resized(pixels, round(height * least / shorter), round(width * least / shorter))
+
+
 def cut(pixels: Pixels, box: tuple[int, int, int, int]) -> Pixels:
     """The part that begins at row `top` and column `left`; box: top, left, height, width."""
     top, left, height, width = box

@@ -59,14 +59,17 @@ def many_channels(data: bytes) -> NDArray[Any]:
 
 
 def _strips(data: bytes, offsets: Sequence[int], counts: Sequence[int], deflated: bool, expected: int) -> bytes:
-    parts = []
+    """Strips one after another, never more than `expected` bytes: all of them may inflate the same few."""
+    parts, left = [], expected
     for offset, count in zip(offsets, counts, strict=True):
+        if left <= 0:  # which zlib would take for no limit
+            break
         part = data[offset : offset + count]
-        parts.append(zlib.decompressobj().decompress(part, expected) if deflated else part)
-    whole = b"".join(parts)
-    if len(whole) < expected:
-        raise Unreadable(f"truncated TIFF: {len(whole):,} of {expected:,} bytes of pixels")
-    return whole[:expected]
+        parts.append(zlib.decompressobj().decompress(part, left) if deflated else part[:left])
+        left -= len(parts[-1])
+    if left > 0:
+        raise Unreadable(f"truncated TIFF: {expected - left:,} of {expected:,} bytes of pixels")
+    return b"".join(parts)
 
 
 def _first(value: Any) -> int:

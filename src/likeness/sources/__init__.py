@@ -19,10 +19,11 @@ def read(source: Any, columns: Columns | None = None, exclude: Sequence[str] = (
              array or torch tensor (N, ...), a mapping of such columns, a pandas or polars frame, an Arrow table,
              a `datasets.Dataset`. A `Source` is given back as it is
     columns: what a table's columns are, {"text": "caption1+caption2", "label": "y"}; several may share one role
-    exclude: patterns of paths to leave out of a folder: `*.png`, `thumbs`, `raw/*/old`
+    exclude: patterns of paths to leave out of a folder, glob or list: `*.png`, `thumbs`, `raw/*/old`
 
     Raises:
-        WrongCall: the source does not exist or is of a form that is not read; the message says which are.
+        WrongCall: the source does not exist or is of a form that is not read; the message says which are. Or there
+            is something to exclude where there are no files.
         Failed: it is empty or broken.
     """
     from .openers import Request, opened

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -62,6 +63,16 @@ class Source(ABC):
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def everything(self) -> int:
+        """How many items the whole source has, where this is a part of one."""
+        return len(self)
+
+    @cached_property
+    def listing(self) -> str:
+        """A hash of the ids in their order: equal for sources that list the same items."""
+        return sha256("\0".join(self.ids).encode()).hexdigest()[:16]
+
     @cached_property
     def labels(self) -> Labels | None:
         """From the `label` column, None where there is none."""
@@ -99,6 +110,10 @@ class Chosen(Source):
     @cached_property
     def ids(self) -> Sequence[str]:
         return [self.whole.ids[row] for row in self.rows]
+
+    @property
+    def everything(self) -> int:
+        return self.whole.everything
 
     @property
     def roles(self) -> Mapping[str, str]:

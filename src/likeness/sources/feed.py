@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Failed
-from ..modalities.base import Augmentation, Modality, Names, Prepared
+from ..modalities.base import Augmentation, Modality, Names, Prepared, Unreadable
 from ..stacks import Stack
 from ..views import Batch, Origin, Views
 from .base import Labels, Quarantine, Source
@@ -71,6 +71,10 @@ class Feed:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def close(self) -> None:
+        """Let the threads go that read."""
+        self._reader.close()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -178,3 +182,27 @@ def each(
         for rows, made in pieces:
             if made is not None:
                 yield np.array(rows), made
+
+
+def readable(
+    source: Source, role: str, modality: Modality, rows: Iterable[int], most: int
+) -> tuple[list[int], list[Any]]:
+    """The first `most` of some rows that have the role and can be read, and their items.
+
+    Raises:
+        Failed: there is none.
+    """
+    found: list[int] = []
+    items: list[Any] = []
+    for row in rows:
+        raw = source.raw(role, row)
+        try:
+            items += [] if raw is None else [modality.read(raw)]
+        except (Unreadable, OSError):
+            continue
+        found += [row] if len(items) > len(found) else []
+        if len(found) == most:
+            break
+    if not found:
+        raise Failed(f"no item of {source.name} can be read")
+    return found, items

@@ -61,16 +61,19 @@ def _split(file: str) -> str | None:
 
 
 def separated(file: str, delimiter: str, texts: Sequence[str]) -> pa.Table:
-    """A `.csv` or `.tsv` file; the columns in `texts` stay text ('007' is no 7)."""
+    """A `.csv` or `.tsv` file; the columns in `texts` stay text ('007' is no 7). Only what is empty is unknown."""
     from pyarrow import csv
 
+    convert = csv.ConvertOptions(
+        column_types=dict.fromkeys(texts, pa.string()), null_values=[""], strings_can_be_null=True
+    )
     return _guarded(
         file,
         csv.read_csv,
         file,
         read_options=csv.ReadOptions(use_threads=False),  # only then do errors tell the row
         parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()), strings_can_be_null=True),
+        convert_options=convert,
     )
 
 

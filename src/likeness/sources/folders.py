@@ -34,7 +34,7 @@ def offered(ids: Sequence[str]) -> tuple[pa.Table, tuple[str, ...]]:
     columns, level = {}, [id[: id.find("/")] for id in ids]
     if all(name.lower() in SPLITS for name in set(level)):
         below = [id[len(split) + 1 :] for split, id in zip(level, ids, strict=True)]
-        columns["split"] = level
+        columns["split"] = [split.lower() for split in level]
         level = [path[: path.find("/")] for path in below] if all("/" in path for path in below) else []
     if len(set(level)) > 1:
         columns["label"] = level

@@ -21,7 +21,8 @@ def hold_out(source: Source, count: int | None, seed: int) -> tuple[Rows, Rows]:
     """Rows to train on and rows to keep out. Items of one `group` stay on one side.
 
     count: items to keep out, or fewer where groups are large; None: a tenth, at most 1,000; 0: none.
-           Where the source has a split `train`, all other splits are kept out, and these alone unless a count is given
+           Where the source has a split `train`, all other splits are kept out, and these alone unless a count is
+           given; with them go items to train on of a group that other splits have too
 
     Raises:
         WrongCall: `count` leaves nothing to train on.
@@ -33,6 +34,7 @@ def hold_out(source: Source, count: int | None, seed: int) -> tuple[Rows, Rows]:
     train = _train_split(source)
     if train is not None:
         kept = train if count is None else train[hold_out(source.only(train), count, seed)[0]]
+        kept = _apart(source, kept)
         return kept, np.setdiff1d(np.arange(items), kept)
     if items < 2:
         raise Failed(f"{source.name} holds 1 item; learning by contrast takes at least 2")
@@ -47,11 +49,33 @@ def hold_out(source: Source, count: int | None, seed: int) -> tuple[Rows, Rows]:
 
 def _train_split(source: Source) -> Rows | None:
     """Rows of the split `train`, where there are others too."""
+    train = in_train(source)
+    return np.flatnonzero(train) if train is not None and train.any() and not train.all() else None
+
+
+def in_train(source: Source) -> np.ndarray | None:
+    """(N,) whether each item is of the split `train`, in whatever case; None where the source has no splits."""
     if "split" not in source.table.column_names:
         return None
     splits = source.column("split")
-    train = np.array([name == TRAIN for name in [*splits.names, None]])[splits.codes]
-    return np.flatnonzero(train) if train.any() and not train.all() else None
+    return np.array([name.lower() == TRAIN for name in [*splits.names, "unknown"]])[splits.codes]
+
+
+def _apart(source: Source, kept: Rows) -> Rows:
+    """The kept rows whose groups have no other rows.
+
+    Raises:
+        Failed: there are none.
+    """
+    if "group" not in source.table.column_names:
+        return kept
+    codes = source.column("group").codes
+    outside = np.delete(codes, kept)
+    apart = kept[~np.isin(codes[kept], outside[outside >= 0])]
+    if not len(apart):
+        why = "every item to train on is of a group that other splits have too"
+        raise Failed(f"{source.name}: {why}; leave out the column split or group, or train on all with holdout=0")
+    return apart
 
 
 def _chosen(source: Source, wanted: int, seed: int) -> list[Rows]:

@@ -54,12 +54,15 @@ def below(name: str, root: str, pattern: str = EVERYTHING, exclude: Sequence[str
         aside = f" but {counted(found.hidden, 'hidden or system file')}" if found.hidden else ""
         what = "matches no file" if pattern != EVERYTHING else f"holds no files{aside}"
         raise Failed(f"{name} {what}; expected {readable()} files or tables")
-    out = len(names) - len(kept)
-    notes = [f"{counted(out, 'file')} {'is' if out == 1 else 'are'} excluded"] if out else []
+    notes = _excluded(len(names) - len(kept))
     notes += [f"{counted(found.hidden, 'hidden or system file')} left out"] if found.hidden else []
     kept.sort()  # by code point, which is the order of UTF-8's bytes
     unlisted = {path: why for path, why in unlisted.items() if not left_out(path)}
     return of_one_kind(Listing(name, root, kept, "", tuple(notes), unlisted))
+
+
+def _excluded(out: int) -> list[str]:
+    return [f"{counted(out, 'file')} {'is' if out == 1 else 'are'} excluded"] if out else []
 
 
 def matching(pattern: str, exclude: Sequence[str] = ()) -> Listing:
@@ -69,21 +72,22 @@ def matching(pattern: str, exclude: Sequence[str] = ()) -> Listing:
     return below(pattern, root or ".", whole[len(root) :].lstrip("/"), exclude)
 
 
-def listed_in(name: str) -> Listing:
+def listed_in(name: str, exclude: Sequence[str] = ()) -> Listing:
     """`@list.txt`: one path a line, relative to the list; blank lines and lines that begin with # are skipped.
 
     A file whose name begins with # is written ./#name.
     """
     file = os.path.expanduser(name.removeprefix("@"))
     try:
-        lines = os.fsdecode(Path(file).read_bytes()).splitlines()
+        lines = os.fsdecode(Path(file).read_bytes()).split("\n")  # `splitlines` would cut names at U+2028 and the like
     except OSError as error:
         raise WrongCall(f"{name} cannot be read: {error.strerror}") from None
-    return named(name, [line for line in lines if line.strip() and not line.startswith("#")], os.path.dirname(file))
+    paths = [line.rstrip("\r") for line in lines if line.strip() and not line.startswith("#")]
+    return named(name, paths, os.path.dirname(file), exclude)
 
 
-def named(name: str, paths: Sequence[str], root: str = "") -> Listing:
-    """Files named one by one.
+def named(name: str, paths: Sequence[str], root: str = "", exclude: Sequence[str] = ()) -> Listing:
+    """Files named one by one, without those that are excluded.
 
     Raises:
         WrongCall: a file is named twice, or there is none.
@@ -93,7 +97,9 @@ def named(name: str, paths: Sequence[str], root: str = "") -> Listing:
     twice = next((path for path, n in Counter(paths).items() if n > 1), None)
     if twice is not None:
         raise WrongCall(f"{name} names {twice!r} twice; name each file once, since its path is its id")
-    return of_one_kind(Listing(name, root, paths))
+    left_out = Excluded(exclude)
+    kept = [path for path in paths if not left_out(path.lstrip("/"))]
+    return of_one_kind(Listing(name, root, kept, "", tuple(_excluded(len(paths) - len(kept)))))
 
 
 def of_one_kind(listing: Listing) -> Listing:

@@ -28,6 +28,17 @@ class Request:
     columns: Columns
     exclude: tuple[str, ...] = ()
 
+    def columns_alone(self, name: str) -> Columns:
+        """The columns of something whose items are no files.
+
+        Raises:
+            WrongCall: files should be left out.
+        """
+        if self.exclude:
+            patterns = ", ".join(self.exclude)
+            raise WrongCall(f"{name} has no files to exclude ({patterns}); exclude is for folders, globs and lists")
+        return self.columns
+
 
 def opened(source: Any, request: Request) -> Source:
     """The source that a value stands for; types of other libraries are known by module and name, not imported."""
@@ -60,7 +71,7 @@ def _(source: str, request: Request) -> Source:
     check(source)
     path = os.path.expanduser(source)
     if source.startswith("@"):
-        return _listed(listing.listed_in(source), request)
+        return _listed(listing.listed_in(source, request.exclude), request)
     if os.path.isdir(path):
         return _listed(listing.below(source, path, exclude=request.exclude), request)
     if is_glob(source):
@@ -74,12 +85,13 @@ def _file(source: str, path: str, request: Request) -> Source:
         return _array_file(source, path, ending, request)
     if ending in FILES:
         texts = _texts(request.columns)
-        return table_source(source, FILES[ending](path, texts), os.path.dirname(path), request.columns)
+        columns = request.columns_alone(source)
+        return table_source(source, FILES[ending](path, texts), os.path.dirname(path), columns)
     if claimed(Path(path)) is None:
         raise WrongCall(
             f"{READ} and single files of {readable()}; {ending or 'a file without ending'} is none ({source})"
         )
-    return _listed(listing.named(source, [os.path.basename(path)], os.path.dirname(path)), request)
+    return _listed(listing.named(source, [os.path.basename(path)], os.path.dirname(path), request.exclude), request)
 
 
 def _texts(columns: Columns) -> list[str]:
@@ -102,8 +114,8 @@ FILES: dict[str, Callable[[str, Sequence[str]], pa.Table]] = {
 
 def _array_file(source: str, path: str, ending: str, request: Request) -> Source:
     if ending == ".npz":
-        return arrays.named_arrays(source, files.arrays(path), request.columns)
-    return _untabled(arrays.one_array(source, files.array(path)), request)
+        return arrays.named_arrays(source, files.arrays(path), request.columns_alone(source))
+    return _values(arrays.one_array(source, files.array(path)), request)
 
 
 def _listed(found: listing.Listing, request: Request) -> Source:
@@ -120,21 +132,27 @@ def _untabled(source: Source, request: Request) -> Source:
     return source
 
 
+def _values(source: Source, request: Request) -> Source:
+    """Values of one kind: they have neither columns nor files."""
+    request.columns_alone(source.name)
+    return _untabled(source, request)
+
+
 @_opened.register
 def _(source: np.ndarray, request: Request) -> Source:
     if source.dtype.hasobject:
         return _opened(list(source), request)
-    return _untabled(arrays.one_array("array", source), request)
+    return _values(arrays.one_array("array", source), request)
 
 
 @_opened.register
 def _(source: pa.Table, request: Request) -> Source:
-    return table_source("table", source, "", request.columns)
+    return table_source("table", source, "", request.columns_alone("table"))
 
 
 @_opened.register
 def _(source: Mapping, request: Request) -> Source:  # type: ignore[type-arg]
-    return arrays.named_arrays("mapping", source, request.columns)
+    return arrays.named_arrays("mapping", source, request.columns_alone("mapping"))
 
 
 @_opened.register(list)
@@ -142,8 +160,9 @@ def _(source: Mapping, request: Request) -> Source:  # type: ignore[type-arg]
 def _(source: Sequence[Any], request: Request) -> Source:
     first = next((value for value in source if value is not None), None)
     if isinstance(first, str | os.PathLike) and claimed(Path(first)) is not None:
-        return _listed(listing.named("list", [os.fspath(path) for path in source]), request)
-    return _untabled(arrays.values("list", source), request)
+        paths = [os.fspath(path) for path in source]
+        return _listed(listing.named("list", paths, exclude=request.exclude), request)
+    return _values(arrays.values("list", source), request)
 
 
 def _tensor(source: Any, request: Request) -> Source:
@@ -151,20 +170,20 @@ def _tensor(source: Any, request: Request) -> Source:
 
 
 def _pandas(source: Any, request: Request) -> Source:
-    named = source.rename(columns=str)
+    named, columns = source.rename(columns=str), request.columns_alone("frame")
     try:
         table = pa.Table.from_pandas(named, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # images as Python objects, say
-        return arrays.named_arrays("frame", {name: named[name].tolist() for name in named}, request.columns)
-    return table_source("frame", table, "", request.columns)
+        return arrays.named_arrays("frame", {name: named[name].tolist() for name in named}, columns)
+    return table_source("frame", table, "", columns)
 
 
 def _polars(source: Any, request: Request) -> Source:
-    return table_source("frame", source.to_arrow(), "", request.columns)
+    return table_source("frame", source.to_arrow(), "", request.columns_alone("frame"))
 
 
 def _dataset(source: Any, request: Request) -> Source:
-    return table_source("dataset", source.with_format("arrow")[:], "", request.columns)
+    return table_source("dataset", source.with_format("arrow")[:], "", request.columns_alone("dataset"))
 
 
 def _datasets(source: Any, request: Request) -> Source:

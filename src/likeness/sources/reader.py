@@ -128,7 +128,7 @@ class Reader:
     def _refuse(self, role: str, row: int, reason: str) -> None:
         self._bad.add((role, row))
         self._quarantine.add(self.source.ids[row], reason)
-        items = len(self.source)
+        items = self.source.everything  # a part may well be unreadable, the whole may not
         if 2 * len(self._bad) > items * len(self.modalities):
             example = f"{self.source.ids[row]!r}: {reason}"
             raise Failed(f"{self.source.name}: more than half of {items:,} items cannot be read ({example})")

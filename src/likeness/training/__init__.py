@@ -3,7 +3,6 @@
 from .course import Course as Course
 from .course import Growth as Growth
 from .course import Pace as Pace
-from .course import seconds_of as seconds_of
 from .muon import Muon as Muon
 from .optimizers import LARS as LARS
 from .optimizers import SGD as SGD

@@ -2,35 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
-from ..errors import WrongCall
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 EPSILON = 1e-6  # a share of 0.75 of 32 is 24 also after rounding
 SAMPLES = 200  # points at which a mean over progress is taken
-
-
-def seconds_of(text: str | float) -> float:
-    """'90s', '30m', '1h30m', '2h' or a number of seconds.
-
-    Raises:
-        WrongCall: it is none of these, or not above 0.
-    """
-    import re
-
-    whole = str(text).strip().lower()
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd])", whole)
-    if re.fullmatch(r"\d+(\.\d+)?", whole):
-        found = float(whole)
-    elif parts and not re.sub(r"(\d+(?:\.\d+)?)\s*([smhd])|\s", "", whole):
-        found = sum(float(number) * UNITS[unit] for number, unit in parts)
-    else:
-        raise WrongCall(f"budget {text!r} is no time: expected something like 90s, 30m or 1h30m")
-    if not 0 < found < math.inf:
-        raise WrongCall(f"budget {text!r} must be above 0")
-    return found
 
 
 @dataclass(frozen=True)
@@ -80,6 +55,8 @@ class Growth:
         if self.size is None:
             return None
         share = self.first + (self.last - self.first) * min(progress / self.until, 1.0)
+        if abs(share - 1) < EPSILON:
+            return self.size
         return max(int(share * self.size + EPSILON) // self.multiple * self.multiple, min(self.size, self.multiple))
 
 

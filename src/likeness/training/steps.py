@@ -28,7 +28,8 @@ class Step:
     number:   steps taken so far, this one included
     progress: share of training that was done before it
     steps:    how many there will be, as planned now
-    waited:   seconds since the first step in which training waited for data
+    began:    when the first batch was asked for, on the monotonic clock
+    waited:   seconds since then in which training waited for data
     state:    copies what is needed to go on after this step; ask for it only when a checkpoint is due
     kept:     role -> the encoder as it is now
     """
@@ -39,6 +40,7 @@ class Step:
     terms: dict[str, Tensor]
     learning_rate: float
     steps: int
+    began: float
     waited: float
     state: Callable[[], State]
     kept: Callable[[], dict[str, Kept]]
@@ -82,7 +84,7 @@ class Descent:
     batch: int
 
     def __post_init__(self) -> None:
-        self.module = self.engine.place(self.learner)
+        self.module = self.engine.place(self.learner.train())  # also a module that was handed over in evaluation mode
         self.mover = self.optimizer.build(self.learner)
 
     def restore(self, state: State) -> None:
@@ -91,9 +93,9 @@ class Descent:
         self.mover.load_state_dict(state["optimizer"])
         restore_chance(state["chance"], self.engine.device)
 
-    def take(self, batch: Batch, progress: float, middle: float) -> tuple[dict[str, Tensor], float]:
-        """One optimizer step, from `progress` on: each term's value, and the learning rate of the step's `middle`."""
-        rate = self.optimizer.rate(middle, self.batch)
+    def take(self, batch: Batch, progress: float, middle: float | None = None) -> tuple[dict[str, Tensor], float]:
+        """One optimizer step, from `progress` on: each term's value, and the learning rate, read at its `middle`."""
+        rate = self.optimizer.rate(progress if middle is None else middle, self.batch)
         for group in self.mover.param_groups:
             group["lr"] = rate
         with self.engine.autocast():
