@@ -196,6 +196,7 @@ def bad():
         "corrupt PNG": bytes(flipped),
         "truncated GIF": gif[: len(gif) // 2],
         "truncated TIFF": tiff(np.ones((20, 30, 13), np.uint16))[:5000],
+        "TIFF claims no pixels": tiff(np.ones((0, 30, 13), np.uint16)),
         "empty file": b"",
         "no image of a known format": b"I am a text",
         "claims 100,000 x 100,000 pixels": png(100_000, 100_000),

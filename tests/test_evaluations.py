@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.datasets import load_digits
 
+from likeness.errors import WrongCall
 from likeness.evaluations import Clustering, LinearProbe, Missing, Neighbours, Result, Retrieval, Score
-from likeness.evaluations.agreement import Table, mutual_information, rand_index
+from likeness.evaluations.agreement import Table, agreement, mutual_information, rand_index
 from likeness.evaluations.clustering import davies_bouldin, shape_of
 from likeness.evaluations.intervals import interval
 from likeness.evaluations.retrieval import judged
@@ -43,6 +44,10 @@ def clouds(seed: int, rows: int = 60, classes: int = 3, apart: float = 1.0, dim:
     y = np.concatenate([np.repeat(np.arange(classes), 2), rng.integers(0, classes, rows - 2 * classes)])
     centre = np.random.default_rng(7).normal(size=(classes, dim))
     return Space.of(apart * centre[y] + rng.normal(size=(rows, dim)), labels=[f"class {n}" for n in y])
+
+
+def grouped(space: Space, group: object) -> Space:
+    return Space(space.vectors, space.ids, space.table.append_column("group", [group]))
 
 
 def value(results: dict[str, Result], name: str) -> float:
@@ -190,6 +195,65 @@ def test_the_interval_of_a_mean_is_near_the_normal_one() -> None:
     np.testing.assert_allclose(interval(values, seed=0), expected, atol=0.04)
 
 
+def test_agreement_by_chance_has_intervals_about_zero() -> None:
+    """Drawing an item twice makes a pair that agrees, which once lifted both ends above the value itself."""
+    rng, holds = np.random.default_rng(0), 0
+    for _ in range(40):
+        table = Table.of(rng.integers(0, 10, 200), rng.integers(0, 10, 200))
+        value, low, high = agreement(table, list(table.resampled(0)), rand_index, -0.5)
+        assert low < value < high
+        holds += low <= 0 <= high
+    assert holds >= 36
+
+
+def test_clusters_of_noise_score_within_their_intervals() -> None:
+    rng = np.random.default_rng(0)
+    noise = Space.of(rng.normal(size=(200, 8)), labels=rng.integers(0, 10, 200))
+    results = Clustering(starts=1)(noise, noise)
+    for name in ("ari", "nmi"):
+        result = results[name]
+        assert isinstance(result, Score)
+        assert result.low is not None
+        assert result.high is not None
+        assert result.low < result.value < result.high
+
+
+def repeated(space: Space, times: int) -> Space:
+    """Every item so many times, as one group: that says nothing new."""
+    rows = np.repeat(np.arange(len(space)), times)
+    return grouped(space.only(rows), rows)
+
+
+def test_groups_are_drawn_whole() -> None:
+    gallery, test = clouds(0), clouds(1, 40)
+    for evaluation in (Neighbours(), LinearProbe()):
+        (once,), (often,) = (evaluation(gallery, side).values() for side in (test, repeated(test, 8)))
+        assert isinstance(once, Score)
+        assert isinstance(often, Score)
+        assert often.low is not None
+        assert (often.value, often.low, often.high) == pytest.approx((once.value, once.low, once.high), abs=1e-12)
+    classes, found = classes_of(test), np.random.default_rng(0).integers(0, 3, 40)
+    found[:25] = classes[:25]
+    each, table = np.arange(40).repeat(8), Table.of(classes, found)
+    expected = agreement(table, list(table.resampled(0)), mutual_information, 0)
+    table = Table.of(classes.repeat(8), found.repeat(8))
+    got = agreement(table, list(table.resampled(0, each)), mutual_information, 0)
+    assert got == pytest.approx(expected, abs=0.04)
+
+
+def test_items_of_one_group_have_no_interval() -> None:
+    gallery, test = clouds(0), clouds(1, 40)
+    alike = grouped(test, np.zeros(40, int))
+    results = {**Neighbours()(gallery, alike), **Retrieval()(gallery, alike), **Clustering()(gallery, alike)}
+    assert [result.low for result in results.values() if isinstance(result, Score)] == [None] * 10
+    assert value(results, "knn") == value(Neighbours()(gallery, test), "knn")
+
+
+def test_a_list_of_groups_is_refused_in_one_line() -> None:
+    with pytest.raises(WrongCall, match=r"^column 'group' holds list<.*>, not one class an item"):
+        Neighbours()(clouds(0), grouped(clouds(1, 40), [["a", "b"]] * 40))
+
+
 # laws of all
 
 
@@ -206,6 +270,19 @@ def test_the_order_of_items_changes_nothing(seed: int) -> None:
     expected = everything(gallery, test)
     got = everything(gallery.only(rng.permutation(60)), test.only(rng.permutation(40)))
     assert got == pytest.approx(expected, abs=1e-5)
+
+
+@LAW
+@given(SEEDS, st.booleans())
+def test_no_value_is_outside_its_interval(seed: int, together: bool) -> None:
+    gallery, test = clouds(seed), clouds(seed + 1, 40, classes=4, apart=0.3)
+    test = grouped(test, np.random.default_rng(seed).integers(0, 12, 40)) if together else test
+    for evaluation in (Neighbours(k=5), Retrieval(k=5), Clustering(starts=1)):
+        for name, result in evaluation(gallery, test).items():
+            assert isinstance(result, Score), name
+            if result.low is not None:
+                assert result.high is not None
+                assert result.low <= result.value <= result.high, name
 
 
 @LAW

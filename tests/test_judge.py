@@ -12,7 +12,7 @@ import torch
 
 from likeness.errors import WrongCall
 from likeness.evaluations import Neighbours, Report, Score, evaluate, judge, split, standard, table
-from likeness.evaluations.base import Result
+from likeness.evaluations.base import Each, Result
 from likeness.evaluations.verdict import verdict
 from likeness.space import Space
 
@@ -66,7 +66,7 @@ def test_chance_is_chance(report: Report) -> None:
 
 
 def test_the_verdict_compares_with_each(report: Report) -> None:
-    knows = "The encoder knows your 4 classes far better than raw pixels, but no better than timm:other"
+    knows = "The encoder knows your 4 classes far better than raw pixels, but not clearly better than timm:other"
     assert report["verdict"].startswith(knows)
     assert "% of test items find their class" in report["verdict"]
     assert "\n" not in report["verdict"]
@@ -98,7 +98,7 @@ def said(**knn: tuple[float, float, float]) -> str:
         ),
         ({"encoder": (0.74, 0.7, 0.8), "raw": (0.342, 0.31, 0.37)}, "by their neighbours, raw pixels 34.2 %."),
         ({"encoder": (0.4, 0.37, 0.43), "raw": (0.34, 0.31, 0.36)}, "classes better than raw pixels:"),
-        ({"encoder": (0.4, 0.37, 0.43), "raw": (0.38, 0.35, 0.41)}, "no better than raw pixels (intervals overlap):"),
+        ({"encoder": (0.4, 0.37, 0.43), "raw": (0.38, 0.35, 0.41)}, "classes not clearly better than raw pixels:"),
         ({"encoder": (0.4, 0.37, 0.43), "raw": (0.5, 0.47, 0.53)}, "classes worse than raw pixels:"),
         (
             {"encoder": (0.4, 0.37, 0.43), "raw": (0.5, 0.47, 0.53), "untrained": (0.1, 0.08, 0.12)},
@@ -107,12 +107,56 @@ def said(**knn: tuple[float, float, float]) -> str:
         ({"encoder": (0.4, 0.37, 0.43), "chance": (0.1, 0.08, 0.12)}, "far better than chance:"),
         (
             {"encoder": (0.1, 0.08, 0.12), "raw": (0.05, 0.04, 0.06), "chance": (0.1, 0.08, 0.12)},
-            "better than raw pixels, but no better than chance (intervals overlap):",
+            "better than raw pixels, but not clearly better than chance:",
         ),
     ],
 )
 def test_words_of_the_verdict(values: dict[str, tuple[float, float, float]], words: str) -> None:
     assert words in said(**values)
+
+
+def hits(right: Any, group: Any = None) -> Score:
+    """A score of 400 items with the interval that it has by itself."""
+    values = np.isin(np.arange(400), right).astype(float)
+    value, half = float(values.mean()), 1.96 * float(values.std()) / 20
+    each = Each([f"item {n}" for n in range(400)], values, group)
+    return Score(value, value - half, value + half, each=each)
+
+
+def test_encoders_are_compared_item_by_item() -> None:
+    """12 items more are far within either's interval; that no item was lost is what tells."""
+    raw, more, other = hits(range(200)), hits(range(212)), hits([*range(106), *range(200, 306)])
+    assert "classes better than raw pixels:" in verdict({"encoder": {"knn": more}, "raw": {"knn": raw}}, 7)
+    assert "classes worse than raw pixels:" in verdict({"encoder": {"knn": raw}, "raw": {"knn": more}}, 7)
+    assert "not clearly better than raw pixels:" in verdict({"encoder": {"knn": other}, "raw": {"knn": raw}}, 7)
+
+
+def test_items_of_two_encoders_are_matched_by_id() -> None:
+    raw, more = hits(range(200)), hits(range(212))
+    assert raw.each is not None
+    some = np.random.default_rng(0).permutation(400)[:390]
+    each = Each([raw.each.ids[n] for n in some], raw.each.values[some])
+    shuffled = Score(raw.value, raw.low, raw.high, each=each)
+    assert "classes better than raw pixels:" in verdict({"encoder": {"knn": more}, "raw": {"knn": shuffled}}, 7)
+
+
+def test_what_one_group_gains_is_no_gain() -> None:
+    group = np.arange(400) // 20
+    raw, more = hits(range(200), group), hits(range(212), group)
+    assert "not clearly better than raw pixels:" in verdict({"encoder": {"knn": more}, "raw": {"knn": raw}}, 7)
+
+
+def test_arrays_beside_a_space_are_of_the_same_items() -> None:
+    (x, y), (test, asked) = clouds(0, 80, 3), clouds(1, 60, 3)
+    space = Space.of(x, labels=y, ids=[f"{n}.jpg" for n in range(80)])
+    other = Space.of(test, labels=asked, ids=[f"other/{n}.jpg" for n in range(60)])
+    whole = evaluate(space, other, baselines={"raw": (x, test)}, evaluations=[Neighbours()])
+    assert whole["scores"]["knn"]["raw"] == whole["scores"]["knn"]["encoder"]
+    part = evaluate(space, baselines={"raw": (x, None)}, evaluations=[Neighbours()])
+    assert part["scores"]["knn"]["raw"] == part["scores"]["knn"]["encoder"] is not None
+    named = dict(zip(space.ids, y, strict=True))
+    by_id = evaluate(Space.of(x, ids=space.ids), None, named, {"raw": (x, None)}, [Neighbours()])
+    assert by_id["scores"]["knn"] == part["scores"]["knn"]
 
 
 def test_without_labels_it_says_so_and_tells_of_clusters() -> None:

@@ -81,6 +81,23 @@ def test_the_linear_probe_reaches_what_scikit_learn_reaches(digits: tuple[Space,
     assert value(LinearProbe()(train, test), "linear") == pytest.approx(best, abs=0.015)
 
 
+def test_a_rare_class_is_not_given_up() -> None:
+    """With strong penalties everything is called common, and of those no accuracy is better than another."""
+    rng = np.random.default_rng(0)
+    y = rng.random((2, 1000)) < 0.1
+    x = rng.normal(size=(2, 1000, 16)) + 1.2 * y[..., None] * (np.arange(16) < 2)
+    train, test = (Space.of(*side) for side in zip(x, y, strict=True))
+    assert value(LinearProbe()(train, test), "linear") > 1 - y[1].mean() + 0.005
+
+
+def test_classes_that_are_held_out_whole_choose_no_penalty(digits: tuple[Space, Space]) -> None:
+    train, test = digits
+    by_class = Space(train.vectors, train.ids, train.table.append_column("group", [classes_of(train)]))
+    assert value(LinearProbe()(by_class, test), "linear") == pytest.approx(
+        value(LinearProbe()(train, test), "linear"), abs=0.01
+    )
+
+
 def test_few_labels_are_as_many_of_each_class() -> None:
     classes = np.repeat(np.arange(3), [5, 9, 30])
     rows = drawn(classes, 4, draws=20, seed=0)

@@ -153,7 +153,6 @@ def test_what_differs_is_refused(shell: Shell, tmp_path: Path, shapes: Path) -> 
         (["train", data, "steps=17", "--out", "run", "--resume"], ["overrides", "steps", "another --out"]),
         (["train", data, "--seed", "1", "--out", "run", "--resume"], ["seed"]),
         (["train", data, "simclr", "--out", "run", "--resume"], ["recipe", "simclr"]),
-        (["train", shapes, "--out", "run", "--resume"], ["source", str(shapes)]),
         (["train", data, "--out", "run"], ["run holds a run already", "--resume", "another --out"]),
         (["train", data, "--resume"], ["--out"]),
     ]

@@ -80,7 +80,7 @@ def test_a_seed_changes_everything(trained: Path, shapes: Path, shell: Shell) ->
 
 def test_in_python_steps_come_one_by_one(shapes: Path) -> None:
     seen = []
-    for step in likeness.steps(shapes, encoder="residual", widths=[8], projection=[8], batch=16, steps=3):
+    for step in likeness.steps(shapes, encoder="residual", widths=[8], projection=[8], batch=16, steps=3, holdout=0):
         assert step.kept()["image"].recipe.dim == 8
         seen.append((step.number, step.steps, round(step.epoch, 2), step.loss > 0))
     assert seen == [(1, 3, 0.33, True), (2, 3, 0.67, True), (3, 3, 1.0, True)]

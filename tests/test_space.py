@@ -205,6 +205,8 @@ def test_rows_are_chosen_by_number_and_by_mask(space: Space) -> None:
     np.testing.assert_array_equal(chosen.vectors, space.vectors[[3, 0]])
     assert space.only(np.array([True, False, False, True, False])).ids == ["a.jpg", "d"]
     assert len(Space.of(np.ones((3, 2))).only(np.array([2]))) == 1
+    assert space.only([3, 0]).ids == ["d", "a.jpg"]
+    assert len(space.only([])) == 0
 
 
 def test_labels_are_a_list_or_go_by_id(space: Space) -> None:
@@ -217,6 +219,20 @@ def test_labels_are_a_list_or_go_by_id(space: Space) -> None:
     floats = Space.of(np.ones((2, 2)), labels=np.array([np.nan, 1.0])).labels
     assert floats is not None
     assert floats.codes.tolist() == [-1, 0]
+
+
+def test_a_class_is_called_the_same_in_a_column_of_floats() -> None:
+    for given, names in (([0.0, 1.0, None], ["0", "1"]), ([0.5, 2.0, np.nan], ["0.5", "2"]), ([0, 1, 1], ["0", "1"])):
+        labels = Space.of(np.ones((3, 2)), labels=given).labels
+        assert labels is not None
+        assert list(labels.names) == names
+
+
+def test_several_labels_an_item_are_no_labels() -> None:
+    table = pa.table({"label": [["a", "b"], ["a"]]})
+    assert Space(np.eye(2, dtype=np.float32), ["x", "y"], table).labels is None
+    with pytest.raises(WrongCall, match=r"one class an item: got list<"):
+        Space.of(np.eye(2), labels=[["a", "b"], ["a"]])
 
 
 def test_wrong_arrays_and_labels_are_said(space: Space) -> None:

@@ -206,10 +206,12 @@ def begin(data: Any, call: Call, out: Path | None, resume: bool, module: nn.Modu
         raise Failed(f"{source.name}: {counted(len(kept), 'item')} to train on, contrast takes 2 (holdout=0 uses all)")
     if before is None or module is not None:
         plan = _suited(plan, source.only(kept), engine, module)
+    untrained = plan.untrained()
     state = checkpoint.load(before / CHECKPOINT, engine.rank) if before is not None else None
     watch.before, watch.items = float(state["elapsed"]) if state else 0.0, len(source)
-    run = out or numbered(source.name)
-    return Session(run, plan, source, kept, held, engine, watch, {**call.tree(), "listing": source.listing}, state)
+    known = {**call.tree(), "listing": source.listing}
+    run = out or numbered(source.name)  # last, so that a call that is refused leaves no folder behind
+    return Session(run, plan, source, kept, held, engine, watch, untrained, known, state)
 
 
 def _begun(run: Path) -> Once:

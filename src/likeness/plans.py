@@ -18,6 +18,7 @@ from .errors import WrongCall
 from .journey import Journey, Watch
 from .limits import seconds_of
 from .methods import Method
+from .modalities import Modality
 from .recipe import Recipe
 from .sources.base import Quarantine, Source
 from .sources.data import Data
@@ -86,7 +87,23 @@ class Once(Plan):
         if budget is not None:
             seconds_of(budget)
         method = self.method.filled(facts).filled(facts)  # again, for an encoder that was itself filled in
-        return self.model_copy(update={"data": data, "method": method, "budget": budget})
+        return self.model_copy(update={"data": data, "method": method, "budget": budget})._with_views_that_fit()
+
+    def _with_views_that_fit(self) -> Once:
+        """With views of full size where an encoder takes no smaller ones, as many transformers do.
+
+        Raises:
+            WrongCall: it cannot take those either.
+        """
+        growth, encoders = self.growth, self.untrained()
+        sizes = {growth.at(0.0), growth.at(1.0)} - {growth.size}
+        for role, kept in encoders.items():
+            must_take(kept, self.data.modality[role])
+        if all(
+            takes(kept, self.data.modality[role], size) is None for role, kept in encoders.items() for size in sizes
+        ):
+            return self
+        return self.model_copy(update={"data": self.data.model_copy(update={"grow": (1.0, 1.0)})})
 
     @property
     def growth(self) -> Growth:
@@ -128,3 +145,28 @@ class Once(Plan):
             quarantine=quarantine,
             labels=source.column(data.labels) if data.labels else None,
         )
+
+
+def takes(kept: Kept, modality: Modality, size: int | None = None) -> str | None:
+    """Why an encoder cannot take two rows of what it will be shown, at another size if one is given; None if it can."""
+    shown = modality if size is None else modality.model_copy(update={"size": size})
+    try:
+        with torch.inference_mode():
+            kept.module.eval()(shown.example())
+    except (RuntimeError, ValueError, AssertionError) as error:
+        return str(error).splitlines()[0]
+    finally:
+        kept.module.train()
+    return None
+
+
+def must_take(kept: Kept, modality: Modality) -> None:
+    """Try an encoder before anything starts.
+
+    Raises:
+        WrongCall: it cannot take the data; networks made for large pictures cannot halve small ones often enough.
+    """
+    why = takes(kept, modality)
+    if why is not None:
+        facts = ", ".join(f"{name} {value}" for name, value in modality.facts.items())
+        raise WrongCall(f"encoder {kept.recipe.label()} cannot take the data ({facts}): {why}")

@@ -14,20 +14,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
-
 from .card import write_card
 from .disk import replacing, unwritten, write_tensors
 from .encoders import Kept
 from .engine import Engine, agreed
-from .errors import Failed, Interrupted, WrongCall
+from .errors import Failed, Interrupted
 from .folder import joined, write_encoder, write_json
 from .journey import Watch
 from .layout import CALL, CHECKPOINT, FINISHED, HOLDOUT, METRICS, QUARANTINE, RECIPE, SPACE, UNTRAINED
 from .live import Look, Probe
 from .loaded import LoadedEncoder
 from .logbook import Event, Log, Meter, Track
-from .modalities import Modality
 from .plans import Once, Training
 from .sources import holdout
 from .sources.base import Source
@@ -74,6 +71,7 @@ class Session:
     held: Rows
     engine: Engine
     watch: Watch
+    untrained: Mapping[str, Kept]
     call: Mapping[str, Any] = field(default_factory=dict)
     state: State | None = None
     track: bool = False
@@ -81,9 +79,6 @@ class Session:
 
     def __post_init__(self) -> None:
         self.training = self.source.only(self.kept)
-        self.untrained = self.plan.untrained()
-        for role, kept in self.untrained.items():
-            must_take(kept, self.plan.data.modality[role])
         self.look = Look(None, None)
         self.reached = Reached(self.state["step"], self.state["epoch"]) if self.state else Reached(0, 0.0)
 
@@ -217,23 +212,6 @@ class Session:
             quarantined=bad,
             interrupted=interrupted,
         )
-
-
-def must_take(kept: Kept, modality: Modality) -> None:
-    """Try an encoder on two rows of what it will be shown.
-
-    Raises:
-        WrongCall: it cannot take them; networks made for large pictures cannot halve small ones often enough.
-    """
-    try:
-        with torch.inference_mode():
-            kept.module.eval()(modality.example())
-    except (RuntimeError, ValueError, AssertionError) as error:
-        facts = ", ".join(f"{name} {value}" for name, value in modality.facts.items())
-        why = str(error).splitlines()[0]
-        raise WrongCall(f"encoder {kept.recipe.label()} cannot take the data ({facts}): {why}") from None
-    finally:
-        kept.module.train()
 
 
 def finishing(training: Training, finish: Callable[[dict[str, Kept]], None]) -> Iterator[Step]:

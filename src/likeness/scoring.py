@@ -20,7 +20,7 @@ from .layout import CALL, FINISHED, HOLDOUT, SCORES
 from .loaded import ROWS, LoadedEncoder, load
 from .modalities import Modality
 from .sources import holdout
-from .sources.base import Quarantine, Source
+from .sources.base import Quarantine, Source, labels_of
 from .sources.feed import each
 from .space import Space
 
@@ -115,14 +115,27 @@ def score(
 
 def raw_spaces(parts: Split, modality: Modality, role: str, workers: int) -> Sides:
     """The items themselves as vectors: small and flattened, training mean subtracted, of unit length."""
-    sides = []
-    for side in (parts.train, parts.test):
-        found = list(each(side, modality, role, modality.pixels, ROWS, workers, Quarantine()))
-        rows = np.concatenate([rows for rows, _ in found])
-        sides.append((side.only(rows), np.concatenate([pixels.numpy() for _, pixels in found])))
-    mean = sides[0][1].mean(0)
-    spaces = [Space((pixels - mean).astype(np.float32), list(side.ids), side.table, "raw") for side, pixels in sides]
-    return spaces[0], spaces[1]
+    train, test = (_raw(side, modality, role, workers) for side in (parts.train, parts.test))
+    mean = train.vectors.mean(0)
+    for space in (train, test):  # in place, for a large source fits in memory once
+        pixels = space.vectors
+        pixels -= mean
+        length = np.sqrt(np.einsum("nd,nd->n", pixels, pixels))[:, None]
+        pixels /= np.where(length > 0, length, 1)
+    return train, test
+
+
+def _raw(side: Source, modality: Modality, role: str, workers: int) -> Space:
+    """(N, D) pixels, put where they stay as they come."""
+    rows: list[int] = []
+    pixels = np.empty((0, 0), np.float32)
+    for found, some in each(side, modality, role, modality.pixels, ROWS, workers, Quarantine()):
+        if not rows:
+            pixels = np.empty((len(side), some.shape[1]), np.float32)
+        pixels[len(rows) : len(rows) + len(found)] = some.numpy()
+        rows += found.tolist()
+    kept = side.only(np.array(rows, np.int64))
+    return Space(pixels[: len(rows)], list(kept.ids), kept.table, "raw")
 
 
 def _labelling(labels: str | None) -> Callable[[Space], Space]:
@@ -139,7 +152,8 @@ def _labelling(labels: str | None) -> Callable[[Space], Space]:
             raise WrongCall(
                 f"there is no column {labels!r} (there are {', '.join(space.table.column_names) or 'none'})"
             )
-        return space.labelled(space.table.column(labels).to_pylist())
+        classes = labels_of(space.table, labels)
+        return space.labelled([None if code < 0 else classes.names[code] for code in classes.codes])
 
     return renamed
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import WrongCall, counted
-from .sources.base import Labels, bare, labels_of, numbered, taken
+from .sources.base import Labels, bare, numbered, single_labels, taken
 from .space_read import read
 from .space_write import writing
 
@@ -116,14 +116,15 @@ class Space:
 
     @cached_property
     def labels(self) -> Labels | None:
-        """Classes, from the `label` column; None where there is none."""
-        return labels_of(self.table, "label") if "label" in self.table.column_names else None
+        """Classes, from the `label` column; None where there is none, or not one an item."""
+        return single_labels(self.table)
 
     def labelled(self, labels: Sequence[Any] | NDArray[Any] | Mapping[str, Any]) -> Space:
         """The same space with these as its `label` column: N classes, or a mapping from id to class.
 
         Raises:
-            WrongCall: their number is not N, they are not of one kind, or none of the mapping's ids is here.
+            WrongCall: their number is not N, they are not one class an item and of one kind, or none of the mapping's
+                       ids is here.
         """
         if isinstance(labels, Mapping):
             if not any(id in labels for id in self.ids):
@@ -139,13 +140,16 @@ class Space:
             values = pa.array(labels, from_pandas=True)
         except pa.ArrowException as error:
             raise WrongCall(f"labels must be of one kind, names or numbers: {' '.join(str(error).split())}") from error
+        if pa.types.is_nested(values.type):
+            raise WrongCall(f"labels must be one class an item: got {values.type}")
         rest = [name for name in self.table.column_names if name != "label"]
         table = self.table.select(rest).append_column("label", values).replace_schema_metadata(None)
         return replace(self, table=table)
 
-    def only(self, rows: NDArray[Any]) -> Space:
+    def only(self, rows: ArrayLike) -> Space:
         """These rows (numbers, or a mask of N) alone, in this order."""
-        chosen = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
+        asked = np.asarray(rows)
+        chosen = np.flatnonzero(asked) if asked.dtype == bool else asked.astype(np.int64)
         ids = [self.ids[row] for row in chosen.tolist()]
         return replace(self, vectors=self.vectors[chosen], ids=ids, table=taken(self.table, chosen))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .intervals import blocks
+from .intervals import Group, blocks, ends
 
 Counts = NDArray[np.float64]
 
@@ -17,25 +17,37 @@ Counts = NDArray[np.float64]
 class Table:
     """The cells of B contingency tables that hold anything.
 
-    counts: (B, Z) items in each cell; row, column: (Z,) its class and its cluster
+    counts: (B, Z) items in each cell; row, column: (Z,) its class and its cluster; cell: (N,) which one an item is in
     """
 
     counts: Counts
     row: NDArray[np.int64]
     column: NDArray[np.int64]
+    cell: NDArray[np.int64]
 
     @classmethod
     def of(cls, row: NDArray[np.int64], column: NDArray[np.int64]) -> Table:
         """One table, of two groupings (N,) of the same items."""
-        cells, counts = np.unique(np.stack([row, column]), axis=1, return_counts=True)
-        return cls(counts[None].astype(float), cells[0], cells[1])
+        width = int(column.max()) + 1
+        cells, cell, counts = np.unique(row * width + column, return_inverse=True, return_counts=True)
+        return cls(counts[None].astype(float), cells // width, cells % width, cell)
 
-    def resampled(self, seed: int) -> Iterator[Table]:
-        """Tables of as many items drawn with replacement, in blocks that fit in memory."""
+    def resampled(self, seed: int, group: Group = None) -> Iterator[Table]:
+        """Tables of as many items, or groups of items, drawn with replacement, in blocks that fit in memory."""
         rng = np.random.default_rng(seed)
-        items = int(self.counts.sum())
-        for size in blocks(self.counts.size):
-            yield replace(self, counts=rng.multinomial(items, self.counts[0] / items, size).astype(float))
+        if group is None:
+            items = len(self.cell)
+            for size in blocks(self.counts.size):
+                yield replace(self, counts=rng.multinomial(items, self.counts[0] / items, size).astype(float))
+            return
+        names, member = np.unique(group, return_inverse=True)
+        for size in blocks(max(self.counts.size, len(names))):
+            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size)
+            yield replace(self, counts=np.stack([self._weighted(each[member]) for each in times]))
+
+    def _weighted(self, times: NDArray[np.int64]) -> Counts:
+        """(Z,) counts where each item (N,) stands so many times."""
+        return np.asarray(np.bincount(self.cell, times, self.counts.shape[1]), float)
 
     @property
     def rows(self) -> Counts:
@@ -51,6 +63,18 @@ def _sums(counts: Counts, group: NDArray[np.int64]) -> Counts:
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     return np.asarray(np.add.reduceat(counts[:, order], starts, axis=1))
+
+
+def agreement(
+    table: Table, drawn: Sequence[Table], measure: Callable[[Table], Counts], least: float
+) -> tuple[float, float, float]:
+    """A measure of a table, `least` to 1, and the ends of its interval from resampled tables.
+
+    An item drawn twice agrees with itself, which lifts every draw: their mean is brought down to the value.
+    """
+    value, found = float(measure(table)[0]), np.concatenate([measure(each) for each in drawn])
+    low, high = ends(np.clip(found + (value - found.mean()), least, 1), value).tolist()
+    return value, low, high
 
 
 def rand_index(table: Table) -> Counts:

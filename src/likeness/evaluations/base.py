@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,17 @@ from ..sources.base import labels_of
 from ..space import Space
 
 
+class Each(NamedTuple):
+    """What a score is the mean of.
+
+    ids: N test items; values: (N,) one an item; group: (N,) which items belong together; None: each is on its own
+    """
+
+    ids: Sequence[str]
+    values: NDArray[np.float64]
+    group: NDArray[np.int64] | None = None
+
+
 @dataclass(frozen=True)
 class Score:
     """A measured value with its 95 % interval.
@@ -23,6 +34,7 @@ class Score:
     low, high: bootstrap over test items, or over draws where n > 1; None where the measure has no such interval
     n:         how many draws `value` is the mean of
     note:      what a reader should know about how it was measured
+    each:      what it is the mean of, where it is to be compared with another encoder's item by item
     """
 
     value: float
@@ -30,6 +42,7 @@ class Score:
     high: float | None = None
     n: int = 1
     note: str = ""
+    each: Each | None = field(default=None, compare=False, repr=False)
 
     @property
     def plain(self) -> dict[str, Any] | None:
@@ -150,13 +163,19 @@ def labelled(space: Space, side: str) -> tuple[Space, NDArray[np.int64], list[st
     return space if rows.all() else space.only(rows), codes, [labels.names[n] for n in present]
 
 
-def groups(space: Space) -> NDArray[np.int64] | None:
-    """(N,) which items belong together and are never split; an item of no known group is one of its own."""
+EVERY = slice(None)  # of the rows
+
+
+def groups(space: Space, rows: NDArray[Any] | slice = EVERY) -> NDArray[np.int64] | None:
+    """(N,) which items belong together and are never split; an item of no known group is one of its own.
+
+    rows: of which items: numbers, or a mask
+    """
     if "group" not in space.table.column_names:
         return None
     codes = labels_of(space.table, "group").codes
     alone = codes < 0
-    return np.where(alone, codes.max(initial=0) + np.cumsum(alone), codes)
+    return np.where(alone, codes.max(initial=0) + np.cumsum(alone), codes)[rows]
 
 
 def held_out(

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from ..space import Space
-from .agreement import Table, mutual_information, rand_index
-from .base import Evaluation, Missing, Result, Row, Score, Unscored, labelled
-from .intervals import ends, score
+from .agreement import Table, agreement, mutual_information, rand_index
+from .base import Evaluation, Missing, Result, Row, Score, Unscored, groups, labelled
+from .intervals import Group, drawable, score
 
 BLOCK = 1 << 21  # distances held at a time: some 50 MB with all that is made of them
 SAME = 1e-6  # unit vectors of float32 that are nearer than this are one point
 UNLABELLED = 10  # clusters looked for where no classes tell how many
+AGREEMENT = {"ari": (rand_index, -0.5), "nmi": (mutual_information, 0.0)}  # and the least they can be
 
 
 class Clustering(Evaluation):
@@ -55,25 +56,26 @@ class Clustering(Evaluation):
         count = self.clusters or (UNLABELLED if reason or classes is None else len(np.unique(classes[rows])))
         unit = test.unit[rows].astype(np.float64)
         found = k_means(unit, min(count, len(rows) - 1), self.starts, self.seed)
+        group = groups(test, rows)
         note = f"clusters are measured on {len(rows):,} of {len(test):,} test items" if len(rows) < len(test) else ""
         agreed: dict[str, Result] = {"ari": Missing(reason), "nmi": Missing(reason)}
         if classes is not None and not reason:
-            agreed = self._agreed(Table.of(classes[rows], found), note)
-        return {**agreed, **self._shaped(unit, found, note)}
+            agreed = self._agreed(Table.of(classes[rows], found), group, note)
+        return {**agreed, **self._shaped(unit, found, group, note)}
 
-    def _agreed(self, table: Table, note: str) -> dict[str, Result]:
-        drawn = list(table.resampled(self.seed))
-        results: dict[str, Result] = {}
-        for name, measure in (("ari", rand_index), ("nmi", mutual_information)):
-            low, high = ends(np.concatenate([measure(each) for each in drawn])).tolist()
-            results[name] = Score(float(measure(table)[0]), low, high, note=note)
-        return results
+    def _agreed(self, table: Table, group: Group, note: str) -> dict[str, Result]:
+        if drawable(len(table.cell), group) < 2:
+            return {name: Score(float(measure(table)[0]), note=note) for name, (measure, _) in AGREEMENT.items()}
+        drawn = list(table.resampled(self.seed, group))
+        return {name: Score(*agreement(table, drawn, *each), note=note) for name, each in AGREEMENT.items()}
 
-    def _shaped(self, unit: NDArray[np.float64], found: NDArray[np.int64], note: str) -> dict[str, Result]:
+    def _shaped(
+        self, unit: NDArray[np.float64], found: NDArray[np.int64], group: Group, note: str
+    ) -> dict[str, Result]:
         shape = shape_of(unit, found)
         wide = Missing("every cluster is a single point, so none has a diameter")
         return {
-            "silhouette": score(shape.silhouette, self.seed, note=note),
+            "silhouette": score(shape.silhouette, self.seed, note=note, group=group),
             "davies_bouldin": Score(davies_bouldin(unit, found), note=note),
             "dunn": Score(shape.apart / shape.wide, note=note) if shape.wide > 0 else wide,
         }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import WrongCall
+from ..sources.base import numbered
 from ..space import Space, unit
 from .base import Evaluation, Result, groups, held_out
 from .clustering import Clustering
@@ -64,7 +66,7 @@ def judge(
         results[name] = {score: result for each in evaluations for score, result in _scored(each, name, pair)}
     columns = [*ALWAYS, *(name for name in spaces if name not in ALWAYS)]
     return Report(
-        verdict=verdict(results, _classes(*spaces["encoder"]), called),
+        verdict=verdict(results, _classes(*spaces["encoder"]), called, seed),
         fingerprint=train.fingerprint,
         items={"train": len(train), "test": len(test)},
         scores={
@@ -126,18 +128,30 @@ def evaluate(
     test:      items that are scored; None: a fifth of `space` is held out (whole groups where it has a `group`)
     labels:    classes, where the spaces carry none or others are meant: of `space` alone, or (of `space`, of `test`);
                None or NaN where unknown; a mapping goes by id and serves both
-    baselines: name -> (space, test) of the same items, as above: {"raw": (pixels, test_pixels)}
+    baselines: name -> (space, test) of the same items, as above: {"raw": (pixels, test_pixels)}; of arrays the ids,
+               labels and groups are the encoder's
 
     Raises:
         WrongCall: shapes, labels or fingerprints do not fit together, or vectors hold NaN or infinity.
     """
     ours, theirs = _sides(labels, paired=test is not None)
     given = {"encoder": (space, test), **(baselines or {})}
-    known = {name: Space.of(one, ours) for name, (one, _) in given.items()}
+    known = _beside({name: one for name, (one, _) in given.items()}, ours)
     if test is None:
         return judge(split(known, seed), evaluations, seed)
-    asked = {name: Space.of([] if one is None else one, theirs) for name, (_, one) in given.items()}
+    asked = _beside({name: [] if one is None else one for name, (_, one) in given.items()}, theirs)
     return judge({name: (known[name], asked[name]) for name in given}, evaluations, seed)
+
+
+def _beside(given: Mapping[str, Given], labels: Labels | None) -> dict[str, Space]:
+    """One side of the encoder and its baselines, labelled; of as many items that have no names, the encoder's hold."""
+    spaces = {name: Space.of(one) for name, one in given.items()}
+    encoder = spaces["encoder"]
+    for name, space in spaces.items():
+        nameless = not space.table.column_names and list(space.ids) == numbered(len(space))
+        if nameless and len(space) == len(encoder):
+            spaces[name] = replace(space, ids=encoder.ids, table=encoder.table)
+    return {name: Space.of(space, labels) for name, space in spaces.items()}
 
 
 def _sides(labels: Labels | tuple[Labels, Labels] | None, paired: bool) -> tuple[Labels | None, Labels | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from ..index import nearest
 from ..space import Space
-from .base import Evaluation, Result, Row, Task
+from .base import Each, Evaluation, Result, Row, Task, groups
 from .intervals import score
 
 BLOCK = 1 << 22  # votes counted at a time
@@ -35,7 +36,8 @@ class Neighbours(Evaluation):
         task = Task.of(gallery, test)
         cosines, rows = nearest(task.gallery.unit, task.test.unit, self.k)
         said = vote(cosines, task.known[rows], len(task.names), self.temperature)
-        return {"knn": score((said == task.asked).astype(float), self.seed, note=task.note)}
+        each = Each(task.test.ids, (said == task.asked).astype(float), groups(task.test))
+        return {"knn": replace(score(each.values, self.seed, note=task.note, group=each.group), each=each)}
 
 
 def vote(cosines: NDArray[np.float32], classes: NDArray[np.int64], count: int, temperature: float) -> NDArray[np.int64]:

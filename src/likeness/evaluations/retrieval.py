@@ -12,8 +12,8 @@ from pydantic import PositiveInt
 from ..errors import counted
 from ..index import tensor
 from ..space import Space
-from .base import Evaluation, Result, Row, Score, Unscored, labelled
-from .intervals import interval
+from .base import Evaluation, Result, Row, Unscored, groups, labelled
+from .intervals import score
 
 BLOCK = 1 << 21  # scores ranked at a time: some 30 MB with all that is made of them
 
@@ -46,12 +46,11 @@ class Retrieval(Evaluation):
             raise Unscored("no two test items share a class")
         k, asking = min(self.k, len(space) - 1), relevant > 0
         found, precision = (values[asking] for values in ranked(space.unit, classes, k))
-        many = relevant[asking]
-        values = np.stack([found / k, found / many, 2 * found / (k + many), precision], axis=1)
-        low, high = interval(values, self.seed)
+        many, group = relevant[asking], groups(space, asking)
+        values = (found / k, found / many, 2 * found / (k + many), precision)
         note = self._note(len(space), int(asking.sum()), k)
-        ends = zip(values.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)
-        return {row.name: Score(*each, note=note) for row, each in zip(self.rows, ends, strict=True)}
+        scored = (score(each, self.seed, note=note, group=group) for each in values)
+        return {row.name: each for row, each in zip(self.rows, scored, strict=True)}
 
     def _note(self, items: int, asking: int, k: int) -> str:
         alone = f"{counted(items - asking, 'test item')} alone in a class ask for nothing" if asking < items else ""

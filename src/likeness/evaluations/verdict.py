@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .base import Result, Row, Score
+from .intervals import gain
 
 CALLED = {"raw": "raw pixels", "untrained": "the untrained encoder"}
 COLUMNS = {"raw": "raw pixels"}
@@ -14,15 +15,16 @@ FAR = 0.15  # of all test items: from there on 'far better'
 Results = Mapping[str, Mapping[str, Result]]  # space -> score -> result
 
 
-def verdict(results: Results, classes: int, called: Mapping[str, str] = CALLED) -> str:
-    """Whether the encoder's neighbours know the classes better than each baseline's: only where intervals are apart."""
+def verdict(results: Results, classes: int, called: Mapping[str, str] = CALLED, seed: int = 0) -> str:
+    """Whether the encoder's neighbours know the classes better than each baseline's: where that is clear of chance."""
     scored = {name: result for name, each in results.items() if (result := each.get("knn")) and result.plain}
     ours = _score(scored.pop("encoder", None))
     if ours is None:
         return _without_classes(results, called)
     others = {called.get(name, name): score for name, each in scored.items() if (score := _score(each))}
-    rivals = {name: score for name, score in others.items() if name != "chance" or not _above(ours, score)}
-    said = _compared(ours, rivals or others)
+    gains = {name: gain(ours, score, seed) for name, score in others.items()}
+    rivals = {name: score for name, score in others.items() if name != "chance" or gains[name][0] <= 0}
+    said = _compared(ours, rivals or others, gains)
     values = "".join(f", {name} {_percent(score.value)}" for name, score in others.items())
     found = f"{_percent(ours.value)} of test items find their class by their neighbours"
     return f"The encoder knows your {classes:,} classes {said}: {found}{values}."
@@ -32,19 +34,14 @@ def _score(result: Result | None) -> Score | None:
     return result if isinstance(result, Score) else None
 
 
-def _above(a: Score, b: Score) -> bool:
-    """Whether a is higher, and their intervals apart."""
-    return (a.value if a.low is None else a.low) > (b.value if b.high is None else b.high)
-
-
-def _compared(ours: Score, others: Mapping[str, Score]) -> str:
-    """'far better than A and B, but no better than C (intervals overlap)'."""
-    below = [name for name, score in others.items() if _above(ours, score)]
-    above = [name for name, score in others.items() if _above(score, ours)]
+def _compared(ours: Score, others: Mapping[str, Score], gains: Mapping[str, tuple[float, float]]) -> str:
+    """'far better than A and B, but not clearly better than C': clear is a gain whose interval is without 0."""
+    below = [name for name in others if gains[name][0] > 0]
+    above = [name for name in others if gains[name][1] < 0]
     level = [name for name in others if name not in below + above]
     far = "far " * (bool(below) and min(ours.value - others[name].value for name in below) >= FAR)
-    kinds = ((f"{far}better", below, ""), ("no better", level, " (intervals overlap)"), ("worse", above, ""))
-    parts = [f"{how} than {_and(names)}{why}" for how, names, why in kinds if names]
+    kinds = ((f"{far}better", below), ("not clearly better", level), ("worse", above))
+    parts = [f"{how} than {_and(names)}" for how, names in kinds if names]
     return ", but ".join(filter(None, (parts[0], " and ".join(parts[1:]))))
 
 

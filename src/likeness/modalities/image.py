@@ -31,7 +31,7 @@ STACKED = 64  # longest side of images stacked whole: beyond, OpenCV's cut of ea
 ROOM = 4  # times `size` that a large image's shorter side keeps when read: crops of 1/16 of the area lose nothing
 RAW = 32  # side of the raw baseline
 GLIMPSE = 64  # rows and columns of a sample that statistics look at
-ENOUGH = 2**30  # numbers decoded until samples are enough: 30 photos of 12 megapixels, some seconds; all if small
+ENOUGH = 2**30  # numbers decoded until samples are enough: 30 photos of 12 megapixels, 10 s of PNGs; all if small
 DIGITS = 4  # of mean and std
 
 

@@ -41,6 +41,8 @@ def many_channels(data: bytes) -> NDArray[Any]:
         if TILED in tags or tags.get(PREDICTOR, 1) != 1 or compression not in (1, *DEFLATED):
             raise Unreadable(f"TIFF of {channels} channels is tiled or compressed: store it plainly, or as .npy")
         expected = height * width * channels * kind.itemsize
+        if expected <= 0:
+            raise Unreadable("TIFF claims no pixels")
         pixels = np.frombuffer(_strips(data, tags[OFFSETS], tags[COUNTS], compression != 1, expected), kind)
         if tags.get(PLANAR, 1) == 2:
             return _usual(pixels.reshape(channels, height, width).transpose(1, 2, 0))

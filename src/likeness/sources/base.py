@@ -75,24 +75,19 @@ class Source(ABC):
 
     @cached_property
     def labels(self) -> Labels | None:
-        """From the `label` column, None where there is none."""
-        if "label" not in self.table.column_names or pa.types.is_nested(self.table.schema.field("label").type):
-            return None
-        return labels_of(self.table, "label")
+        """From the `label` column, None where there is none, or not one an item."""
+        return single_labels(self.table)
 
     def column(self, name: str) -> Labels:
         """Any column of the table as classes.
 
         Raises:
-            WrongCall: there is none of that name.
+            WrongCall: there is none of that name, or it holds lists.
         """
         if name not in self.table.column_names:
             names = self.table.column_names
             have = f"has {', '.join(names)}" if names else "has no columns"
             raise WrongCall(f"{self.name} has no column {name!r}{meant(name, names)} (it {have})")
-        kind = self.table.schema.field(name).type
-        if pa.types.is_nested(kind):
-            raise WrongCall(f"{self.name}: column {name!r} holds {kind}, not one class an item")
         return labels_of(self.table, name)
 
     def only(self, rows: np.ndarray) -> Source:
@@ -203,10 +198,24 @@ def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
     return table.take(pa.array(rows)) if table.column_names else bare(len(rows))
 
 
+def single_labels(table: pa.Table) -> Labels | None:
+    """The `label` column as classes; None where there is none, or where it holds lists: several labels an item."""
+    if "label" not in table.column_names or pa.types.is_nested(table.schema.field("label").type):
+        return None
+    return labels_of(table, "label")
+
+
 def labels_of(table: pa.Table, name: str) -> Labels:
-    """A column as classes: strings and whole numbers alike; null and NaN are unknown. ClassLabel names are kept."""
+    """A column as classes: strings and whole numbers alike; null and NaN are unknown. ClassLabel names are kept.
+
+    Raises:
+        WrongCall: the column holds lists or the like.
+    """
     import pyarrow.compute as pc
 
+    kind = table.schema.field(name).type
+    if pa.types.is_nested(kind):
+        raise WrongCall(f"column {name!r} holds {kind}, not one class an item: name another")
     column = table.column(name).combine_chunks()
     given = class_names(table.schema, name)
     if given is not None and pa.types.is_integer(column.type):
@@ -215,14 +224,19 @@ def labels_of(table: pa.Table, name: str) -> Labels:
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
     coded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
-    values = [str(value) for value in coded.dictionary.to_pylist()]
     raw = coded.dictionary.to_pylist()
+    values = [_class_name(value) for value in raw]
     order = sorted(range(len(values)), key=lambda n: raw[n])
     place = np.empty(len(order) + 1, np.int64)
     place[order] = np.arange(len(order))
     place[-1] = -1
     found = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     return Labels(place[found], [values[n] for n in order])
+
+
+def _class_name(value: Any) -> str:
+    """Class 1 is '1' also in a column of floats, which 1 becomes beside an unknown label."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def class_names(schema: pa.Schema, name: str) -> list[str] | None:

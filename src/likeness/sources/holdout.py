@@ -58,7 +58,8 @@ def in_train(source: Source) -> np.ndarray | None:
     if "split" not in source.table.column_names:
         return None
     splits = source.column("split")
-    return np.array([name.lower() == TRAIN for name in [*splits.names, "unknown"]])[splits.codes]
+    train: np.ndarray = np.array([name.lower() == TRAIN for name in [*splits.names, "unknown"]])[splits.codes]
+    return train
 
 
 def _apart(source: Source, kept: Rows) -> Rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+LEAST = 8  # pixels a side: oneDNN's bfloat16 gradients of strided filters on single pixels may be NaN (torch 2.15)
 EPSILON = 1e-6  # a share of 0.75 of 32 is 24 also after rounding
 SAMPLES = 200  # points at which a mean over progress is taken
 
@@ -57,7 +58,7 @@ class Growth:
         share = self.first + (self.last - self.first) * min(progress / self.until, 1.0)
         if abs(share - 1) < EPSILON:
             return self.size
-        return max(int(share * self.size + EPSILON) // self.multiple * self.multiple, min(self.size, self.multiple))
+        return max(int(share * self.size + EPSILON) // self.multiple * self.multiple, min(self.size, LEAST))
 
 
 @dataclass(frozen=True)
