@@ -103,7 +103,8 @@ def test_facts_fill_what_is_null_and_nothing_else() -> None:
 
 
 def test_every_recipe_has_help_and_a_schema() -> None:
-    for name, kind in Recipe.names().items():
+    ours = {name: kind for name, kind in Recipe.names().items() if ":" not in name}  # not those that tests made
+    for name, kind in ours.items():
         assert kind.__doc__, name
         schema = kind.model_json_schema()
         for field in kind.model_fields:

@@ -105,6 +105,8 @@ def test_spaces_of_two_encoders_are_not_mixed() -> None:
 
 def test_what_is_no_vector_is_embedded_first() -> None:
     class Encoder:
+        fingerprint = ""
+
         def embed_one(self, raw: Any) -> np.ndarray:
             return np.full(8, len(raw), np.float32)
 
@@ -112,6 +114,10 @@ def test_what_is_no_vector_is_embedded_first() -> None:
     space = Space(plain.vectors, plain.ids, plain.table, encoder=Encoder())
     assert space.search("query.jpg", k=2) == plain.search(np.ones(8), k=2)
     assert space.only(np.arange(3)).search("query.jpg", k=1)[0].row < 3
+    other = Space(plain.vectors, plain.ids, plain.table, fingerprint="another", encoder=Encoder())
+    Encoder.fingerprint = "this"
+    with pytest.raises(WrongCall, match="two encoders cannot be compared"):
+        other.search("query.jpg", k=1)
     with pytest.raises(WrongCall, match=r"'query.jpg' is neither an id.*encoder\.embed"):
         plain.search("query.jpg")
 
