@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from .runs import Session
 
 BARS = "▁▂▃▄▅▆▇█"
+WIDE = 240  # characters of a line where no terminal cuts it
 WIDTH = 24  # characters of a bar or a curve
 PLAIN_LINES = 20  # progress lines a run where there is no terminal
 
 
 def console(quiet: bool = False, machine: bool = False) -> Console:
     """Where people look: stdout, or stderr where stdout belongs to a machine."""
-    return Console(stderr=machine, quiet=quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
+    terminal = (sys.stderr if machine else sys.stdout).isatty()
+    return Console(
+        stderr=machine, quiet=quiet, highlight=False, soft_wrap=not terminal, width=None if terminal else WIDE
+    )
 
 
 def clock(seconds: float) -> str:

@@ -18,6 +18,8 @@ from ..scoring import keep, score
 from ..screen import console
 from .asked import Asked, name_bad, warnings_as_lines
 
+LONGEST = 18  # letters of a column's head: of a longer name the end is shown
+
 
 def evaluate(
     asked: Asked, source: str, test: str | None, labels: str | None, baselines: Sequence[str], out: Path | None
@@ -58,7 +60,8 @@ def drawn(cells: Sequence[Sequence[str]]) -> Table:
     """Rows of text as a table; the first row is its head."""
     made = Table(box=None, pad_edge=True, padding=(0, 2, 0, 0))
     for n, name in enumerate(cells[0]):
-        made.add_column(name, justify="left" if n == 0 else "right", no_wrap=True)
+        head = name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
+        made.add_column(head, justify="left" if n == 0 else "right", no_wrap=True)
     for row in cells[1:]:
         made.add_row(*row)
     return made

@@ -12,6 +12,7 @@ from ..api import Call, begin
 from ..catalogue import DEFAULT, FALLBACK
 from ..encoders import Encoder
 from ..engine import Engine
+from ..forecast import called
 from ..layout import QUARANTINE, WEIGHTS
 from ..runs import Session, Summary
 from ..screen import TrainScreen, clock, console
@@ -76,7 +77,7 @@ def _plan(to: Console, session: Session, chosen: bool) -> None:
         "plan": " · ".join(
             [
                 plan.method.label(),
-                encoder.label(),
+                called(encoder),
                 f"{role}: {facts}",
                 f"batch {data.batch}",
                 plan.optimizer.label(),
