@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .runs import Session
 
 BARS = "▁▂▃▄▅▆▇█"
+SETTLED = 3  # steps after which the time left can be told: the first ones warm up
 WIDE = 240  # characters of a line where no terminal cuts it
 WIDTH = 24  # characters of a bar or a curve
 PLAIN_LINES = 20  # progress lines a run where there is no terminal
@@ -89,11 +90,11 @@ class TrainScreen:
         return min(event.seconds / seconds_of(budget), 1.0) if budget else event.step / event.steps
 
     def _status(self, event: Event) -> str:
-        left = self._left(event)
+        left = "..." if event.step < SETTLED else clock(self._left(event))
         epochs = event.epoch * event.steps / event.step
         done = f"epoch {_short(event.epoch)}/{_short(epochs)} · step {event.step:,}/{event.steps:,}"
         return (
-            f"{done} · {clock(left)} left · "
+            f"{done} · {left} left · "
             f"{event.items_per_second:,.0f} {self.noun}/s · waiting for data {100 * event.waiting:.0f} %"
         )
 
