@@ -23,6 +23,8 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+from likeness.evaluations import Missing, Result, Score
+from likeness.space import Space
 from likeness.views import Embeddings, Origin, Views
 
 SIDE = 16
@@ -99,6 +101,35 @@ def images(items: int = 8, views: int = 2, side: int = 8, seed: int = 0, dtype: 
     item, view = torch.arange(items).repeat(views), torch.arange(views).repeat_interleave(items)
     data = torch.randn(items * views, 3, side, side, generator=source, dtype=torch.float64)
     return Views(data.to(dtype), origin(item, view, label=(item % 3).float()))
+
+
+# Scores ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[Space, Space]:
+    """scikit-learn's digits as two labelled spaces: 1,200 to learn from, 597 to ask about."""
+    from sklearn.datasets import load_digits  # here, since every command of a test imports this file
+
+    x, y = load_digits(return_X_y=True)
+    return Space.of(x[:1200], labels=y[:1200]), Space.of(x[1200:], labels=y[1200:])
+
+
+def value(results: dict[str, Result], name: str) -> float:
+    result = results[name]
+    assert isinstance(result, Score), result
+    return result.value
+
+
+def why(results: dict[str, Result], name: str) -> str:
+    result = results[name]
+    assert isinstance(result, Missing), result
+    return result.note
+
+
+def classes_of(space: Space) -> np.ndarray:
+    assert space.labels is not None
+    return space.labels.codes
 
 
 # Commands -------------------------------------------------------------------------------------------------------------

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-import torch
+from conftest import classes_of, value, why
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
-from sklearn.datasets import load_digits
 
 from likeness.errors import WrongCall
-from likeness.evaluations import Clustering, LinearProbe, Missing, Neighbours, Result, Retrieval, Score
+from likeness.evaluations import Clustering, LinearProbe, Neighbours, Retrieval, Score
 from likeness.evaluations.agreement import Table, agreement, mutual_information, rand_index
 from likeness.evaluations.clustering import davies_bouldin, shape_of
 from likeness.evaluations.intervals import interval
@@ -22,20 +19,6 @@ from likeness.space import Space, unit
 
 SEEDS = st.integers(0, 2**32 - 1)
 LAW = settings(max_examples=8, deadline=None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[Space, Space]:
-    x, y = load_digits(return_X_y=True)
-    return Space.of(x[:1200], labels=y[:1200]), Space.of(x[1200:], labels=y[1200:])
 
 
 def clouds(seed: int, rows: int = 60, classes: int = 3, apart: float = 1.0, dim: int = 6) -> Space:
@@ -48,23 +31,6 @@ def clouds(seed: int, rows: int = 60, classes: int = 3, apart: float = 1.0, dim:
 
 def grouped(space: Space, group: object) -> Space:
     return Space(space.vectors, space.ids, space.table.append_column("group", [group]))
-
-
-def value(results: dict[str, Result], name: str) -> float:
-    result = results[name]
-    assert isinstance(result, Score), result
-    return result.value
-
-
-def why(results: dict[str, Result], name: str) -> str:
-    result = results[name]
-    assert isinstance(result, Missing), result
-    return result.note
-
-
-def classes_of(space: Space) -> np.ndarray:
-    assert space.labels is not None
-    return space.labels.codes
 
 
 # neighbours

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from likeness.errors import WrongCall
 from likeness.evaluations import Neighbours, Report, Score, evaluate, judge, split, standard, table
@@ -20,14 +18,6 @@ NAMES = (
     "knn linear few_shot_1 few_shot_5 few_shot_10 p@10 r@10 f1@10 map ari nmi silhouette davies_bouldin dunn".split()
 )
 ROWS = [row for evaluation in standard() for row in evaluation.rows]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def clouds(seed: int, rows: int, apart: float, dim: int = 8) -> tuple[np.ndarray, np.ndarray]:

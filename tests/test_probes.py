@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from conftest import classes_of, value, why
 from sklearn.linear_model import LogisticRegression
 
-from likeness.evaluations import FewLabels, LinearProbe, Missing, Result, Score
+from likeness.evaluations import FewLabels, LinearProbe, Score
 from likeness.evaluations.base import held_out
 from likeness.evaluations.logistic import fit
 from likeness.evaluations.probes import drawn
 from likeness.space import Space
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[Space, Space]:
-    x, y = load_digits(return_X_y=True)
-    return Space.of(x[:1200], labels=y[:1200]), Space.of(x[1200:], labels=y[1200:])
-
-
-def value(results: dict[str, Result], name: str) -> float:
-    result = results[name]
-    assert isinstance(result, Score), result
-    return result.value
-
-
-def why(results: dict[str, Result], name: str) -> str:
-    result = results[name]
-    assert isinstance(result, Missing), result
-    return result.note
-
-
-def classes_of(space: Space) -> np.ndarray:
-    assert space.labels is not None
-    return space.labels.codes
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1e-2])
