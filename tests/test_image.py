@@ -142,7 +142,6 @@ def test_fewer_samples_are_decoded_where_they_are_large(monkeypatch):
 
 def test_size_follows_the_pictures():
     assert [default_size(side) for side in (5, 8, 28, 30, 32, 64, 66, 128, 4000)] == [8, 8, 28, 32, 32, 64, 64, 64, 64]
-    assert default_size(500, torch.device("cuda")) == 128
     assert Image().fitted([PHOTO]).size == 64
     assert Image(size=48).fitted([PHOTO]).size == 48
     digits = Image().fitted([PHOTO[:28, :28]] * 3)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY, Shell, lines
+from tensorboard.backend.event_processing import event_accumulator
 
 
 def test_tensorboard_gets_what_the_log_gets(shell: Shell, shapes: Path) -> None:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     done = shell("train", shapes, *TINY, "steps=3", "--out", "run", "--track", "--quiet")
     assert done.code == 0, done.err
     run = shell.cwd / "run"
-    events = accumulator.EventAccumulator(str(run / "tensorboard")).Reload()
+    events = event_accumulator.EventAccumulator(str(run / "tensorboard")).Reload()
     logged = [(line["step"], line["loss"]) for line in lines(run)]
     assert [each.step for each in events.Scalars("loss")] == [step for step, _ in logged]
     assert [each.value for each in events.Scalars("loss")] == pytest.approx([loss for _, loss in logged])

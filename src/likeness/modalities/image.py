@@ -26,7 +26,6 @@ RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))  # what float images usually ke
 SMALL = 64  # pixels of the shorter side: CIFAR's and kin's pictures are seen as they are
 STEP = 4  # encoders halve a picture at least twice
 LEAST = 8  # smallest side that an encoder sees
-ACCELERATED = 128  # side that larger pictures are seen at where there is a GPU
 STACKED = 64  # longest side of images stacked whole: beyond, OpenCV's cut of each view costs less than sampling
 ROOM = 4  # times `size` that a large image's shorter side keeps when read: crops of 1/16 of the area lose nothing
 RAW = 32  # side of the raw baseline
@@ -221,12 +220,11 @@ class Image(Modality):
         return self.model_copy(update=update)
 
 
-def default_size(shorter_side: int, device: torch.device | None = None) -> int:
-    """Side that an encoder sees by default: small pictures as they are, larger ones at what the device can afford."""
+def default_size(shorter_side: int) -> int:
+    """Side that an encoder sees by default: small pictures as they are, larger ones at 64 pixels."""
     if shorter_side <= SMALL:
         return max(round(shorter_side / STEP) * STEP, LEAST)
-    affordable = SMALL if device is None or device.type == "cpu" else ACCELERATED
-    return min(affordable, shorter_side // STEP * STEP)
+    return SMALL
 
 
 def _scattered(n: int) -> list[int]:
