@@ -102,7 +102,7 @@ def test_no_rows_stay_in_the_graph() -> None:
 
 def test_a_head_has_norms_between_its_layers_only() -> None:
     assert [type(m) for m in mlp(8, 16, 4)] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
-    assert [type(m) for m in mlp(8, 16, 4, norm=False)] == [nn.Linear, nn.ReLU, nn.Linear]
+    assert [type(m) for m in mlp(8, 16, 4, norm="none")] == [nn.Linear, nn.ReLU, nn.Linear]
     assert mlp(8, 4)(torch.zeros(3, 8)).shape == (3, 4)
 
 

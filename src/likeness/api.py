@@ -124,7 +124,7 @@ def train(
         WrongCall: the source, the recipe or a value cannot be right.
         Failed: training could not go on (numbers, disk, unreadable data); what was saved is kept.
     """
-    given, module = _encoder_apart(overrides | ({} if encoder is None else {"encoder": encoder}))
+    given, module = _encoder_apart(({} if encoder is None else {"encoder": encoder}) | overrides)
     call = Call(_path_of(data), recipe, tuple(given), columns, exclude)
     session = begin(data, call, None if out is None else Path(out), resume, module)
     if isinstance(session, Summary):

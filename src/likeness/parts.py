@@ -6,25 +6,34 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from itertools import pairwise
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .engine import stacked
 from .stacks import Stack, encoded
-from .views import Embeddings, Views
+from .views import Embeddings, Origin, Views
+
+M = TypeVar("M", bound=nn.Module)
+Norm = Literal["hidden", "all", "none"]
 
 
-def mlp(*widths: int, norm: bool = True) -> nn.Sequential:
-    """Linear layers of the given widths, BatchNorm and ReLU between them: the field's usual head."""
+def mlp(*widths: int, norm: Norm = "hidden") -> nn.Sequential:
+    """Linear layers of the given widths, ReLU between them: the field's usual head.
+
+    norm: where batch norm is: after hidden layers, after the last one too (there without scale and shift), or nowhere
+    """
     layers: list[nn.Module] = []
     for n, (before, after) in enumerate(pairwise(widths)):
         if n:
-            layers += [nn.BatchNorm1d(before)] * norm + [nn.ReLU(inplace=True)]
+            layers += [nn.BatchNorm1d(before)] * (norm != "none") + [nn.ReLU(inplace=True)]
         layers.append(nn.Linear(before, after))
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers, *[nn.BatchNorm1d(widths[-1], affine=False)] * (norm == "all"))
 
 
 class Tower(nn.Module):
@@ -85,6 +94,118 @@ class Follower(nn.Module, ABC):
     @abstractmethod
     def advance(self, progress: float) -> None:
         """Follow; `progress` runs from 0 at the first step of training to 1 at the last."""
+
+
+class Predictor(nn.Module):
+    """Guesses one branch's embeddings from the other's (Grill et al. 2020, arXiv:2006.07733)."""
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.net = mlp(*widths)
+
+    def forward(self, z: Embeddings) -> Embeddings:
+        return Embeddings(self.net(z.vector), z.origin)
+
+
+class Prototypes(Follower):
+    """Unit vectors that stand for clusters: embeddings (N, D) to cosines with each of them (N, count).
+
+    frozen: share of the steps in which they stand still at first
+    """
+
+    moving: Tensor
+
+    def __init__(self, dim: int, count: int, frozen: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(F.normalize(torch.randn(count, dim), dim=1))
+        self.frozen = frozen
+        self.register_buffer("moving", torch.tensor(float(not frozen)))
+
+    def forward(self, z: Embeddings) -> Embeddings:
+        weight = torch.lerp(self.weight.detach(), self.weight, self.moving)  # a gradient of 0, lest DDP waits for one
+        with torch.autocast(z.vector.device.type, enabled=False):
+            unit = z.unit
+            return Embeddings(unit @ F.normalize(weight, dim=1).to(unit.dtype).T, z.origin)
+
+    def advance(self, progress: float) -> None:
+        self.moving.fill_(progress >= self.frozen)
+
+
+class Momentum(Follower, Generic[M]):
+    """A slow copy of a part: weights trail it, buffers are its own copies (He et al. 2020, arXiv:1911.05722).
+
+    decay:  share of its weights that stays at each step; 1 is a frozen reference
+    rising: whether the share rises to 1 by the end, along a cosine (Grill et al. 2020, sec. 3.3)
+    """
+
+    copy: M
+
+    def __init__(self, leader: M, decay: float, rising: bool = False) -> None:
+        super().__init__()
+        self.copy = deepcopy(leader).requires_grad_(False)
+        self._leader = [leader]  # in a list, so that it is neither a submodule nor saved twice
+        self.decay, self.rising = decay, rising
+
+    @torch.no_grad()
+    def forward(self, *args: Any) -> Any:
+        return self.copy(*args)
+
+    @torch.no_grad()
+    def advance(self, progress: float) -> None:
+        decay = self.decay if not self.rising else 1 - (1 - self.decay) * (math.cos(math.pi * progress) + 1) / 2
+        for mine, theirs in zip(self.copy.parameters(), self._leader[0].parameters(), strict=True):
+            mine.lerp_(theirs, 1 - decay)
+
+
+class Queue(Follower):
+    """The last `length` embeddings put in, oldest overwritten first (He et al. 2020, arXiv:1911.05722).
+
+    items: of the training set; a queue holds half of them at most, lest most items meet their own past
+    """
+
+    vector: Tensor
+    item: Tensor
+    view: Tensor
+    label: Tensor
+    seen: Tensor
+
+    def __init__(self, length: int, dim: int, items: int | None = None) -> None:
+        super().__init__()
+        length = length if items is None else max(min(length, items // 2), 1)
+        self.register_buffer("vector", torch.zeros(length, dim))
+        self.register_buffer("item", torch.full((length,), -1))
+        self.register_buffer("view", torch.full((length,), -1))
+        self.register_buffer("label", torch.full((length,), torch.nan))
+        self.register_buffer("seen", torch.tensor(0))
+        self._waiting: Embeddings | None = None
+
+    def read(self) -> Embeddings:
+        """What is in it: (min(seen, length), D). A row that showed view v is called -1 - v: no query is itself."""
+        filled = slice(0, min(int(self.seen), len(self.vector)))
+        known = {"label": self.label[filled]}
+        return Embeddings(self.vector[filled].clone(), Origin(self.item[filled], -1 - self.view[filled], known))
+
+    def put(self, z: Embeddings) -> None:
+        """Add at the next `advance`, so that a loss may be asked twice and the queue is filled once.
+
+        z: rows of all processes, so that every process remembers the same; they are put in order of view and item,
+           so that it does not matter how processes share them.
+        """
+        order = z.origin.item.argsort(stable=True)
+        self._waiting = z.detach()[order[z.origin.view[order].argsort(stable=True)]]
+
+    @torch.no_grad()
+    def advance(self, progress: float) -> None:
+        if self._waiting is None:
+            return
+        z, length = self._waiting, len(self.vector)
+        new, z = len(z), z[slice(max(len(z) - length, 0), None)]  # of more than fit the last
+        slot = (self.seen + new - len(z) + torch.arange(len(z), device=self.seen.device)) % length
+        self.vector[slot] = z.unit.to(self.vector.dtype)
+        self.item[slot], self.view[slot] = z.origin.item, z.origin.view
+        self.label[slot] = z.origin.known.get("label", z.origin.item * torch.nan).to(self.label.dtype)
+        self.seen += new
+        self._waiting = None
 
 
 class Scale(Follower):

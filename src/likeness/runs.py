@@ -148,13 +148,13 @@ class Session:
         often = 1 if self.engine.device.type == "cpu" else FEW  # there a question costs nothing
         return step.number % often == 0 and agreed(float(wish)) > 0
 
-    def _check(self, step: Step, state: State | None = None) -> None:
+    def _check(self, step: Step, saving: bool = False) -> None:
         """Stop before numbers that are none are kept.
 
         Raises:
             Failed: with what to try.
         """
-        weights = () if state is None else state["learner"].values()
+        weights = [w for kept in step.kept().values() for w in kept.module.state_dict().values()] if saving else ()
         if not math.isfinite(step.loss) or not all(bool(w.isfinite().all()) for w in weights):
             what = "loss" if not math.isfinite(step.loss) else "encoder's weights"
             rate = f"learning_rate={self.plan.optimizer.learning_rate / 3:.2g}"
@@ -167,7 +167,7 @@ class Session:
 
     def _save(self, step: Step) -> None:
         state = step.state()
-        self._check(step, state)
+        self._check(step, saving=True)
         checkpoint.save(self.run / CHECKPOINT, state, self.engine.rank)
         agreed(0.0)  # every process has written
         if self.engine.leads:
@@ -190,7 +190,8 @@ class Session:
         """Everything a finished run has: encoder, space, what could not be read, and the summary."""
         if not self.engine.leads:
             return
-        name = write_encoder(self.run, kept, self.plan.data.modality)
+        labels = self.plan.data.known(self.training)
+        name = write_encoder(self.run, kept, self.plan.data.modality, labels.names if labels else ())
         role, modality = next(iter(self.plan.data.modality.items()))
         encoder = LoadedEncoder(kept[role].module, modality, role, kept[role].recipe.dim, name)
         workers = self.plan.data.workers or 2

@@ -2,6 +2,9 @@
 
 from .base import Encoder as Encoder
 from .base import Kept as Kept
+from .head import Head as Head
 from .own import Own as Own
 from .residual import Residual as Residual
+from .saved import Saved as Saved
 from .timm import Timm as Timm
+from .transformers import Transformers as Transformers

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..recipe import Recipe
+from .head import Head
 
 
 class Encoder(Recipe, ABC):
@@ -26,6 +27,15 @@ class Encoder(Recipe, ABC):
     @abstractmethod
     def build(self) -> nn.Module:
         """The network, weights and all, drawn from torch's random numbers; imports what it needs only now."""
+
+    @property
+    def bare(self) -> Encoder:
+        """What builds the network alone: itself, or what it wraps where weights come from elsewhere."""
+        return self
+
+    def adapted(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Public weights as this network names and shapes them; as they are where nothing is known of them."""
+        return weights
 
     @property
     def code(self) -> str | None:
@@ -45,7 +55,11 @@ class Encoder(Recipe, ABC):
 
 @dataclass(frozen=True)
 class Kept:
-    """What is left of one role when the scaffolding comes down: how to make the encoder, and the encoder made."""
+    """What is left of one role when the scaffolding comes down: how to make the encoder, and the encoder made.
+
+    head: what a fine-tuned encoder classifies with, (N, dim) to (N, classes)
+    """
 
     recipe: Encoder
     module: nn.Module
+    head: Head | None = None

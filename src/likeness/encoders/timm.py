@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import PositiveInt
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import WrongCall, meant
+from ..weights import misfit
 from .base import Encoder
 
 USUAL = 224  # pixels a side where timm does not say
 SMALL = 64  # pixels a side up to which CIFAR papers use a 3x3 stem without max-pool
 PATCHED = ("vision_transformer", "deit", "beit", "eva")  # files of timm whose networks take a patch size
+RESAMPLED = ("vision_transformer", "deit", "eva")  # files of timm whose networks resample positions when asked
 TOKENS = 8  # patches a side of a small picture for transformers, as vision transformers on CIFAR have
 
 
@@ -31,6 +33,10 @@ class Timm(Encoder):
     """Colour channels; null: as the data have."""
     size: PositiveInt | None = None
     """Side in pixels; null: as the views have. At 64 or less the stem is made for small pictures."""
+    stem: Literal["usual"] | None = None
+    """usual: as timm makes it, which public weights need, also for small pictures."""
+    any_size: bool | None = None
+    """Whether a transformer takes views of other sizes too, its positions resampled; null: where there are such."""
 
     @property
     def dim(self) -> int:
@@ -42,7 +48,7 @@ class Timm(Encoder):
         if not timm.is_model(self.name):
             raise WrongCall(f"timm has no model {self.name!r}{meant(self.name, timm.list_models())}")
         try:
-            return _small_stem(timm.create_model(self.name, **self._arguments()), self.size)
+            return _small_stem(timm.create_model(self.name, **self._arguments()), self._small)
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
             size = "" if self.size is None else f" for pictures of {self.size} pixels"
             raise WrongCall(f"timm's {self.name} cannot be built{size}: {str(error).splitlines()[0]}") from None
@@ -55,15 +61,51 @@ class Timm(Encoder):
         defaults = get_pretrained_cfg(self.name)
         if self.size is not None and defaults is not None and defaults.fixed_input_size:
             made["img_size"] = self.size
-            if self.size <= SMALL and timm_module(self.name) in PATCHED:
+            if self._small and timm_module(self.name) in PATCHED:
                 made["patch_size"] = max(self.size // TOKENS, 1)
+            if self.any_size and timm_module(self.name) in RESAMPLED:
+                made["dynamic_img_size"] = True
         return made
+
+    @property
+    def _small(self) -> bool:
+        """Whether the stem is to suit small pictures."""
+        return self.stem is None and self.size is not None and self.size <= SMALL
+
+    def adapted(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Without the classifier; embeddings of positions and patches resampled, first filters summed or repeated."""
+        from timm.models import get_pretrained_cfg
+
+        settings: Any = get_pretrained_cfg(self.name)
+        ends = tuple(f"{head}." for head in _several(settings and settings.classifier))
+        body = {name: value for name, value in weights.items() if not name.startswith(ends)}
+        own = self.build().state_dict()
+        return self._reshaped(body) if own.keys() == body.keys() and misfit(own, body) else body
+
+    def _reshaped(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What timm makes of weights that were trained at another size or with other channels, if it can."""
+        import timm
+        from timm.models import adapt_input_conv, get_pretrained_cfg
+
+        settings: Any = get_pretrained_cfg(self.name)
+        try:
+            for name in _several(settings and settings.first_conv):  # timm would draw anew what it cannot change
+                filters = weights[f"{name}.weight"]
+                adapt_input_conv(self.channels or filters.shape[1], filters, base_chans=filters.shape[1])
+            overlay = {"state_dict": dict(weights)}
+            net = timm.create_model(self.name, pretrained=True, pretrained_cfg_overlay=overlay, **self._arguments())
+        except (RuntimeError, NotImplementedError):
+            return weights
+        reshaped: Mapping[str, Tensor] = net.state_dict()
+        return reshaped
 
     @property
     def note(self) -> str:
         with torch.device("meta"):
-            small = _takes_small_stem(self.build(), self.size)
+            small = _takes_small_stem(self.build(), self._small)
         patch = self._arguments().get("patch_size")
+        if self.stem == "usual" and self.size is not None and self.size <= SMALL:
+            return f"the stem is made for {self.usual_size} pixels: size={2 * SMALL} would show more of small pictures"
         if small:
             return f"3x3 stem without max-pool, for pictures of {SMALL} pixels or less"
         return f"patches of {patch} pixels, for pictures of {SMALL} pixels or less" if patch else ""
@@ -74,7 +116,7 @@ class Timm(Encoder):
             net: Any = self.build()
         arguments = "".join(f", {name}={value!r}" for name, value in self._arguments().items())
         made = f"model = timm.create_model({self.name!r}{arguments})"
-        if not _takes_small_stem(net, self.size):
+        if not _takes_small_stem(net, self._small):
             return f"import timm\n\n{made}"
         place, conv = ("conv1", net.conv1) if isinstance(net.conv1, nn.Conv2d) else ("conv1[0]", net.conv1[0])
         sizes = f"{conv.in_channels}, {conv.out_channels}, 3, padding=1, bias={conv.bias is not None}"
@@ -92,6 +134,11 @@ class Timm(Encoder):
     @property
     def needs(self) -> Mapping[str, str]:
         return {"timm": version("timm")}
+
+
+def _several(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """timm's settings name one layer or some."""
+    return (names,) if isinstance(names, str) else names or ()
 
 
 @cache
@@ -116,16 +163,16 @@ def timm_module(name: str) -> str:
     return str(model_entrypoint(name).__module__).rpartition(".")[2]
 
 
-def _takes_small_stem(net: nn.Module, size: int | None) -> bool:
+def _takes_small_stem(net: nn.Module, small: bool) -> bool:
     from timm.models.resnet import ResNet
 
-    return size is not None and size <= SMALL and isinstance(net, ResNet)
+    return small and isinstance(net, ResNet)
 
 
-def _small_stem(net: Any, size: int | None) -> nn.Module:
+def _small_stem(net: Any, small: bool) -> nn.Module:
     """ResNets keep the resolution of small pictures: 3x3 stem of stride 1, no max-pool (SimCLR, appendix B.9)."""
     whole: nn.Module = net
-    if not _takes_small_stem(whole, size):
+    if not _takes_small_stem(whole, small):
         return whole
     old = next(module for module in net.conv1.modules() if isinstance(module, nn.Conv2d))
     new = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=old.bias is not None)

@@ -1,4 +1,10 @@
 """Ways to learn, one a file."""
 
 from .base import Method as Method
+from .byol import BYOL as BYOL
+from .dino import DINO as DINO
+from .generative import Generative as Generative
+from .moco import MoCo as MoCo
+from .nnclr import NNCLR as NNCLR
 from .simclr import SimCLR as SimCLR
+from .swav import SwAV as SwAV

@@ -1,13 +1,17 @@
-"""What a method is."""
+"""What a method is, and what those share whose views of one role pass one tower."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Literal
 
-from ..encoders import Kept
+from pydantic import PositiveInt
+
+from ..encoders import Encoder, Kept
 from ..objectives import Term
+from ..parts import Tower, mlp
 from ..recipe import Recipe
+from ..relations import Pairing, SameItem
 from ..views import Batch
 
 
@@ -29,3 +33,37 @@ class Method(Recipe, ABC):
     def chance(self, batch: int, views: int) -> float | None:
         """What the loss would be if the space told nothing apart, for `batch` items; None where that says nothing."""
         return None
+
+
+class OneTower(Method, ABC):
+    """Views of one role pass one encoder and its projection head; its parts have a `tower`."""
+
+    role: str | None = None
+    """The column whose items are viewed; null: the only one there is."""
+    encoder: Encoder | None = None
+    """The network that is kept; null: chosen for the modality and the machine."""
+    projection: tuple[PositiveInt, ...] = (2048, 128)
+    """Widths of the projection head's layers, dropped after training."""
+    projection_norm: Literal["hidden", "all", "none"] = "hidden"
+    """Where the projection head has batch norm: after its hidden layers, after the last one too, or nowhere."""
+    pairing: Pairing = SameItem()
+    """Which views belong together."""
+    split: PositiveInt | None = None
+    """Rows the encoder sees at a time, to fit a large batch in little memory; null: all."""
+
+    def tower(self) -> Tower:
+        """A fresh encoder with its projection head."""
+        assert self.encoder is not None
+        return Tower(
+            self.encoder.build(), mlp(self.encoder.dim, *self.projection, norm=self.projection_norm), self.split
+        )
+
+    def seen(self, batch: Batch) -> Any:
+        """The views of its role."""
+        assert self.role is not None
+        return batch[self.role]
+
+    def keep(self, parts: Any) -> dict[str, Kept]:
+        assert self.encoder is not None
+        assert self.role is not None
+        return {self.role: Kept(self.encoder, parts.tower.encoder)}

@@ -3,6 +3,7 @@
 from .augment import ImageAugmentation
 from .base import Augmentation, Modality, Names, Prepared, Unreadable
 from .image import Image, default_size
+from .several import Several
 
 MODALITIES: tuple[tuple[type[Modality], type[Augmentation]], ...] = ((Image, ImageAugmentation),)
 """Every modality of this package, in the order they are asked whether they claim a value, with its augmentation."""
@@ -15,6 +16,7 @@ __all__ = [
     "Modality",
     "Names",
     "Prepared",
+    "Several",
     "Unreadable",
     "default_size",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from PIL import Image as Pillow
@@ -16,11 +16,14 @@ from .base import Augmentation, Modality, Names, Prepared
 from .colour import COLOURS, blurred, jitter_, luma, rotate_hue_, solarised, turn_hue_
 from .crops import DRAWS, boxes, sampled
 from .decode import Pixels
-from .image import SMALL, Image
+from .image import LEAST, SMALL, Image
 from .resize import central, cut, middle, resized
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Resolution = Annotated[float, Field(gt=0, le=1)]
+
+OPERATIONS = ("crop", "flip", "vertical_flip", "colour", "grey", "blur", "solarise")  # fields, in order; 0 is off
 
 # Where among a row's uniform numbers each operation finds its own: with one switched off, the others draw the same.
 FLIPS, DONE, AMOUNTS, CROP = slice(0, 2), slice(2, 6), slice(6, 11), slice(11, 11 + DRAWS)
@@ -49,8 +52,10 @@ class ImageAugmentation(Augmentation):
     depend on seed, epoch, item and view alone. Images with other than 3 channels have no hue, saturation or grey.
     """
 
-    operations: ClassVar[tuple[str, ...]] = ("crop", "flip", "vertical_flip", "colour", "grey", "blur", "solarise")
-
+    views: int = Field(2, ge=1)
+    """Views drawn of each item."""
+    resolution: Resolution = 1.0
+    """Side of the views as a share of the encoder's, to the next multiple of 8 pixels: 0.43 for small crops."""
     crop: Annotated[
         tuple[Share, Share] | None, BeforeValidator(_span, json_schema_input_type=tuple[Share, Share] | Share | None)
     ] = (0.08, 1.0)
@@ -86,6 +91,13 @@ class ImageAugmentation(Augmentation):
                 raise ValueError(f"{name} goes from the least to the largest, expected {pair[::-1]}")
         return self
 
+    @property
+    def operations(self) -> tuple[str, ...]:
+        return tuple(name for name in OPERATIONS if getattr(self, name))
+
+    def sides(self, size: int) -> tuple[int, ...]:
+        return (self._side(size),)
+
     def suited(self, modality: Modality) -> Self:
         small = (modality.facts["size"] or SMALL) <= SMALL
         chosen = {"colour": WEAK if small else STRONG, "blur": 0.0 if small else OFTEN}
@@ -95,7 +107,7 @@ class ImageAugmentation(Augmentation):
         if modality.native is not None:
             height, width = modality.native
             return Prepared(modality.stacked([middle(item, height, width) for item in items], height, width), False)
-        side = size or modality.side
+        side = self._side(size or modality.side)
         shapes = torch.tensor([item.shape[:2] for item in items], dtype=torch.long).view(-1, 2)
         drawn = self._drawn(names, shapes.repeat(self.views, 1))
         rows = []
@@ -105,7 +117,7 @@ class ImageAugmentation(Augmentation):
         return Prepared(modality.stacked(rows, side, side), True)
 
     def draw(self, prepared: Prepared, names: Names, modality: Image, size: int | None) -> Tensor:
-        side, data = size or modality.side, prepared.data
+        side, data = self._side(size or modality.side), prepared.data
         rows = self.views * len(names.item)
         a_time = max(CHUNK // side**2, 1) if data.device.type == "cpu" else max(rows, 1)
         drawn = self._drawn(names, torch.tensor(data.shape[1:3]).expand(rows, 2)).sorted(a_time).to(data.device)
@@ -124,15 +136,19 @@ class ImageAugmentation(Augmentation):
             modality.normalised(planes.index_select(1, part.row.argsort()).transpose(0, 1), out=views[chunk])
         return views
 
-    def sheet(self, items: Sequence[Pixels], modality: Image, seed: int) -> Pillow.Image:
+    def sheet(self, items: Sequence[Pixels], modality: Image, names: Names) -> Pillow.Image:
         from .sheet import sheet
 
-        return sheet(modality, self, items, seed)
+        return sheet(modality, self, items, names)
+
+    def _side(self, size: int) -> int:
+        """Side of its views in pixels, where the encoder's is `size`."""
+        return size if self.resolution == 1 else min(max(round(self.resolution * size / LEAST), 1) * LEAST, size)
 
     def _drawn(self, names: Names, shapes: Tensor) -> Drawn:
         """The parameters of V * N rows, drawn on the CPU so that every device gets the same; shapes: (V * N, 2)."""
         item = names.item.cpu().repeat(self.views)
-        view = torch.arange(self.views).repeat_interleave(len(names.item))
+        view = names.first + torch.arange(self.views).repeat_interleave(len(names.item))
         u = uniform(CROP.stop, names.seed, names.epoch, item, view)
         height, width = shapes.unbind(1)
         spread = [part * (self.colour or 0.0) for part in JITTER]

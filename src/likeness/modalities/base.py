@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from PIL import Image as Pillow
-from pydantic import Field
 from torch import Tensor
+from torch.utils import _pytree
 
 from ..recipe import Recipe
 from ..stacks import Stack
@@ -24,15 +24,15 @@ class Unreadable(Exception):
 class Names:
     """What the random parameters of a batch's views are a pure function of, with the view's number.
 
-    item: (N,) int64, the items' numbers in the source
+    epoch: what tells showings of an item apart that are not one batch's
+    item:  (N,) int64, the items' numbers in the source
+    first: the number of the first view; the others follow
     """
 
     seed: int
     epoch: int
     item: Tensor
-
-    def __getitem__(self, rows: Tensor) -> Names:
-        return Names(self.seed, self.epoch, self.item[rows])
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,15 @@ class Prepared:
     """N items decoded for V views each, before augmentation.
 
     data: tensors on one device; what they are is the modality's own affair
-    cut:  whether geometry is done already and `data` holds V * N rows, all first views before all second ones
+    cut:  whether geometry is done already and `data` holds V * N rows, all first views before all second ones; else
+          it holds the N items whole, whatever is drawn of them. Which of the two is a property of the data
     """
 
-    data: Tensor
+    data: Any
     cut: bool
 
     def to(self, device: torch.device) -> Prepared:
-        return Prepared(self.data.to(device, non_blocking=True), self.cut)
+        return Prepared(_pytree.tree_map(lambda x: x.to(device, non_blocking=True), self.data), self.cut)
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,20 @@ class Modality(Recipe, ABC):
 class Augmentation(Recipe, ABC):
     """How several views of an item are drawn. Random parameters depend on (seed, epoch, item, view) alone."""
 
-    operations: ClassVar[tuple[str, ...]] = ()
-    """Fields that each switch one operation on, in the order in which they are done; 0 and null are off."""
+    if TYPE_CHECKING:  # a field where it is chosen, a property where it follows from something else
 
-    views: int = Field(2, ge=1)
-    """Views drawn of each item."""
+        @property
+        def views(self) -> int:
+            """Views drawn of each item."""
+
+    @property
+    @abstractmethod
+    def operations(self) -> tuple[str, ...]:
+        """What is done to make a view, by name, in order; what is switched off is not among it."""
+
+    @abstractmethod
+    def sides(self, size: int) -> tuple[int, ...]:
+        """The sides or lengths that its views have, each once, where the encoder's is `size`."""
 
     @abstractmethod
     def suited(self, modality: Modality) -> Self:
@@ -139,7 +149,7 @@ class Augmentation(Recipe, ABC):
         """The part done where items are decoded, on the CPU in a worker: stack, or cut where sizes differ."""
 
     @abstractmethod
-    def sheet(self, items: Sequence[Any], modality: Any, seed: int) -> Pillow.Image:
+    def sheet(self, items: Sequence[Any], modality: Any, names: Names) -> Pillow.Image:
         """A picture of what it does: items as read, views of them as training draws them, each operation alone."""
 
     @abstractmethod

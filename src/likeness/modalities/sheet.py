@@ -10,15 +10,15 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
-from .augment import ImageAugmentation
+from .augment import OPERATIONS, ImageAugmentation
 from .base import Names
 from .colour import COLOURS
 from .decode import Pixels
 from .image import Image
 from .looks import drawn
 
-TILE, GAP, APART, MARGIN, HEAD = 112, 6, 18, 16, 44  # pixels; APART lies between views and operations
-TITLE, NOTE = 15, 12  # sizes of letters
+TILE, GAP, APART, MARGIN, HEAD, NAME = 112, 6, 18, 16, 44, 34  # pixels; APART lies between views and operations
+PART, TITLE, NOTE = 18, 15, 12  # sizes of letters
 PAPER, INK, PALE = (255, 255, 255), (32, 32, 32), (140, 140, 140)
 FADED = 0.7  # of the paper over what an operation that is off would do
 ALONE: Mapping[str, Mapping[str, Any]] = {  # what makes each operation certain
@@ -36,7 +36,7 @@ RARE = ("vertical_flip",)  # shown only where it is on
 
 
 def sheet(
-    modality: Image, augmentation: ImageAugmentation, items: Sequence[Pixels], seed: int = 0, views: int = 4
+    modality: Image, augmentation: ImageAugmentation, items: Sequence[Pixels], names: Names, views: int = 4
 ) -> Pillow.Image:
     """One row an item: the original, some views as training draws them, then each operation alone, as in `only`.
 
@@ -44,14 +44,15 @@ def sheet(
         modality: fitted
         augmentation: suited to it
         items: as the modality read them
-        seed: of what is drawn
-        views: full views a row
+        names: of what is drawn
+        views: full views a row; as many as the augmentation has where these are more
     """
-    names = Names(seed, 0, torch.arange(len(items)))
+    views = max(views, augmentation.views)
     full = _tiles(modality, augmentation.model_copy(update={"views": views}), items, names)
+    side = f"{augmentation.sides(modality.side)[0]} px"
     columns = [("original", "", [drawn(item, TILE, *modality.range) for item in items], True)]
-    columns += [(f"view {n + 1}", "", full[n * len(items) : (n + 1) * len(items)], True) for n in range(views)]
-    for name in augmentation.operations:
+    columns += [(f"view {n + 1}", side, full[n * len(items) : (n + 1) * len(items)], True) for n in range(views)]
+    for name in OPERATIONS:
         told = _note(augmentation, name, modality.channels)
         if told != OFF or name not in RARE:
             tiles = _tiles(modality, only(augmentation, name), items, names)
@@ -106,4 +107,16 @@ def _laid_out(columns: Sequence[tuple[str, str, list[Pillow.Image], bool]], rows
             place = left + (TILE - tile.width) // 2, HEAD + MARGIN // 2 + row * (TILE + GAP) + (TILE - tile.height) // 2
             faded = tile if on else Pillow.blend(tile, Pillow.new("RGB", tile.size, PAPER), FADED)
             paper.paste(faded, place)
+    return paper
+
+
+def below(sheets: Mapping[str, Pillow.Image]) -> Pillow.Image:
+    """Sheets one below the other, each under its name."""
+    size = max(each.width for each in sheets.values()), sum(NAME + each.height for each in sheets.values())
+    paper, top = Pillow.new("RGB", size, PAPER), 0
+    pen = ImageDraw.Draw(paper)
+    for name, each in sheets.items():
+        pen.text((MARGIN, top + MARGIN), name, INK, ImageFont.load_default(PART))
+        paper.paste(each, (0, top + NAME))
+        top += NAME + each.height
     return paper

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,9 @@ class Term:
 
 class Objective(Recipe, ABC):
     """Scores how far embeddings obey a relation."""
+
+    reads: ClassVar[Literal["embeddings", "assignments"]] = "embeddings"
+    """What rows are: points of a space, or scores (N, K) of how much a view belongs to each of K prototypes."""
 
     def build(self) -> nn.Module | None:
         """What it learns or remembers: a temperature, prototypes, a memory; mostly nothing."""

@@ -5,6 +5,8 @@ from .base import TILE as TILE
 from .base import Relation as Relation
 from .base import spans as spans
 from .base import tiles as tiles
+from .composed import Across as Across
+from .pairings import LabelOrItem as LabelOrItem
 from .pairings import Pairing as Pairing
 from .pairings import SameItem as SameItem
 from .pairings import SameLabel as SameLabel

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from ..views import Origin
-from .base import Pairs, Relation, Tile, ones_but
+from .base import Cells, Compared, Pairs, Relation, Tile, ones_but
 
 FEW = 4  # positives a row and column beyond which a list of them costs more than tiles
-
-Cells = tuple[Tensor, Tensor]  # row, ascending, and column, both (P,)
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,10 @@ class Alike(Relation):
     def weights(self, rows: slice, columns: slice) -> Tensor | None:
         return ones_but(*self._itself, rows, columns)
 
+    def compared(self) -> Compared:
+        none = self._itself[0][:0]
+        return Compared(slice(0, len(self.k)), self._itself, (none, none))
+
     def positives(self) -> Pairs | None:
         return self._few
 
@@ -61,7 +63,7 @@ class Alike(Relation):
 
 
 def equal(a: Tensor, b: Tensor, most: int | None = None) -> Cells | None:
-    """Wherever a[row] == b[column], by sorting b; None where these are more than `most`. NaN equals nothing."""
+    """Wherever a[row] == b[column], rows ascending; None where these are more than `most`. NaN equals nothing."""
     order = b.argsort(stable=True)
     order = order[~b[order].isnan()]  # searchsorted takes a NaN for anything
     first = torch.searchsorted(b[order], a)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Tile = tuple[Tensor, Tensor]  # target and weight, both (rows, columns)
+Cells = tuple[Tensor, Tensor]  # row and column, both (P,)
 Pairs = tuple[Tensor, Tensor, Tensor]  # row, column and target, all (P,); no cell twice
 
 TILE = 512  # rows and columns of a tile: 1 MB of float32, which stays in a core's cache
@@ -25,6 +27,20 @@ def tiles(shape: tuple[int, int], tile: int = TILE) -> Iterator[tuple[slice, sli
     for rows in spans(shape[0], tile):
         for columns in spans(shape[1], tile):
             yield rows, columns
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Whose weight is 1, told without a table; all others have weight 0.
+
+    keys:    columns that every row is compared with,
+    skipped: but for these cells; no cell twice
+    added:   cells outside these columns that are compared as well; no cell twice
+    """
+
+    keys: slice
+    skipped: Cells
+    added: Cells
 
 
 class Relation(ABC):
@@ -51,6 +67,10 @@ class Relation(ABC):
     def weights(self, rows: slice, columns: slice) -> Tensor | None:
         """The tile's weight alone, None where all are 1: denominators read nothing else, and most tiles are."""
         return self.block(rows, columns)[1]
+
+    def compared(self) -> Compared | None:
+        """All weights as stretches and lists; None where only tables tell."""
+        return None
 
     @property
     def own(self) -> bool:

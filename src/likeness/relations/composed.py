@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from .base import Pairs, Relation, Tile, ones_but
+from .base import Cells, Compared, Pairs, Relation, Tile, ones_but
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class Turned(Relation):
     def weights(self, rows: slice, columns: slice) -> Tensor | None:
         weight = self.other.weights(columns, rows)
         return None if weight is None else weight.T
+
+    def compared(self) -> Compared | None:
+        found = self.other.compared()
+        if found is None or len(found.added[0]) or found.keys != slice(0, self.shape[0]):
+            return None
+        return Compared(slice(0, self.shape[1]), found.skipped[::-1], found.added)
 
     def positives(self) -> Pairs | None:
         few = self.other.positives()
@@ -63,12 +70,30 @@ class Beside(Relation):
             return None
         return torch.cat([_ones(one, two, rows, left), _ones(two, one, rows, right)], 1)
 
+    def compared(self) -> Compared | None:
+        left, right, edge = self.left.compared(), self.right.compared(), self.left.shape[1]
+        if left is None or right is None:
+            return None
+        stretches = [x for x in (left.keys, _moved(right.keys, edge)) if x.stop > x.start]
+        if any(a.stop != b.start for a, b in pairwise(stretches)):
+            return None
+        keys = slice(stretches[0].start, stretches[-1].stop) if stretches else slice(0, 0)
+        return Compared(keys, _both(left.skipped, right.skipped, edge), _both(left.added, right.added, edge))
+
     def positives(self) -> Pairs | None:
         left, right = self.left.positives(), self.right.positives()
         if left is None or right is None:
             return None
-        moved = right[0], right[1] + self.left.shape[1], right[2]
-        return torch.cat([left[0], moved[0]]), torch.cat([left[1], moved[1]]), torch.cat([left[2], moved[2]])
+        return *_both(left[:2], right[:2], self.left.shape[1]), torch.cat([left[2], right[2]])
+
+
+def _moved(columns: slice, edge: int) -> slice:
+    return slice(columns.start + edge, columns.stop + edge)
+
+
+def _both(left: Cells, right: Cells, edge: int) -> Cells:
+    """The cells of two blocks, the right one `edge` columns further right."""
+    return torch.cat([left[0], right[0]]), torch.cat([left[1], right[1] + edge])
 
 
 def _ones(weight: Tensor | None, beside: Tensor | None, rows: slice, columns: slice) -> Tensor:
@@ -92,6 +117,12 @@ class Positives(Relation):
     def block(self, rows: slice, columns: slice) -> Tile:
         target, weight = self.whole.block(rows, columns)
         return target, weight * (target > 0)
+
+    def compared(self) -> Compared | None:
+        few, found = self.whole.positives(), self.whole.compared()
+        if few is None or found is None:
+            return None
+        return Compared(slice(0, 0), (few[0][:0], few[1][:0]), few[:2])
 
     def positives(self) -> Pairs | None:
         return self.whole.positives()
@@ -119,6 +150,16 @@ class Negatives(Relation):
             return kept if weight is None else weight
         return weight * kept
 
+    def compared(self) -> Compared | None:
+        found = self.whole.compared()
+        if found is None or self._out is None:
+            return None
+        (row, column), (more, beside) = self._out, found.added
+        inside, wide = (column >= found.keys.start) & (column < found.keys.stop), self.shape[1]
+        kept = ~torch.isin(more * wide + beside, row * wide + column)
+        out = _both(found.skipped, (row[inside], column[inside]), 0)
+        return Compared(found.keys, out, (more[kept], beside[kept]))
+
     def positives(self) -> Pairs:
         target = self.whole.block(slice(0, 0), slice(0, 0))[0].flatten()
         return target.long(), target.long(), target
@@ -131,3 +172,35 @@ class Negatives(Relation):
             return None
         order = few[0].argsort(stable=True)
         return few[0][order], few[1][order]
+
+
+@dataclass(frozen=True)
+class Across(Relation):
+    """A relation between different views alone: keys that show the query's own view are never compared with it."""
+
+    whole: Relation
+    q_view: Tensor
+    k_view: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.whole.shape
+
+    def _other(self, rows: slice, columns: slice) -> Tensor:
+        return self.q_view[rows, None] != self.k_view[columns]
+
+    def block(self, rows: slice, columns: slice) -> Tile:
+        target, weight = self.whole.block(rows, columns)
+        other = self._other(rows, columns)
+        return target * other, weight * other
+
+    def weights(self, rows: slice, columns: slice) -> Tensor:
+        weight, other = self.whole.weights(rows, columns), self._other(rows, columns)
+        return other.float() if weight is None else weight * other
+
+    def positives(self) -> Pairs | None:
+        few = self.whole.positives()
+        if few is None:
+            return None
+        other = self.q_view[few[0]] != self.k_view[few[1]]
+        return few[0][other], few[1][other], few[2][other]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 from ..errors import WrongCall
@@ -39,7 +40,27 @@ class SameLabel(Pairing):
         return Alike(q.origin, k.origin, _label(q.origin), _label(k.origin))
 
 
+class LabelOrItem(Pairing):
+    """Items with one label belong together; where the label is unknown, views of one item: semi-supervised learning.
+
+    SupCon (Khosla et al. 2020, arXiv:2004.11362) and SimCLR in one relation. An unlabelled item is a negative of all
+    others, as in SimCLR.
+
+    Raises:
+        WrongCall: the data have no label.
+    """
+
+    def __call__(self, q: Embeddings, k: Embeddings) -> Alike:
+        return Alike(q.origin, k.origin, _label_or_item(q.origin), _label_or_item(k.origin))
+
+
+def _label_or_item(origin: Origin) -> Tensor:
+    """Labels are 0 and above, so numbers below are free for items; float64 holds item numbers exactly."""
+    label = _label(origin).double()
+    return torch.where(label.isnan(), -1.0 - origin.item, label)
+
+
 def _label(origin: Origin) -> Tensor:
     if "label" not in origin.known:
-        raise WrongCall("pairing SameLabel needs a label for every item: name its column with labels=COLUMN")
+        raise WrongCall("this pairing needs labels: name their column with labels=COLUMN")
     return origin.known["label"]

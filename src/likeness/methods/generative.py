@@ -1,0 +1,86 @@
+"""Contrast and reconstruction: a second term asks the encoder for what a mask hides."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..chance import bits, uniform
+from ..encoders import Kept
+from ..objectives import Term
+from ..parts import Parts, mlp
+from ..views import Batch
+from .base import Method
+from .simclr import SimCLR
+
+
+class GenerativeParts(Parts):
+    method: nn.Module
+    decoder: nn.Module
+
+
+class Generative(Method):
+    """Any method, and beside it a decoder that tells hidden patches from the features of what is left of a view.
+
+    As CAN (Mishra et al. 2022, arXiv:2210.16870) joins contrast with a masked autoencoder, made small: the encoder
+    reads the masked picture whole and the decoder sees its features alone, so that any encoder will do, and what it
+    tells are patches' mean colours. Which patches are hidden follows from the picture itself, so that a loss may be
+    asked twice and processes agree.
+    """
+
+    method: Method = SimCLR()
+    """What is learned by contrast."""
+    role: str | None = None
+    """The column whose pictures are masked; null: the only one there is."""
+    channels: PositiveInt | None = None
+    """Colour channels; null: as the data have."""
+    weight: PositiveFloat = 1.0
+    """How much reconstruction counts beside the method's own terms."""
+    patches: PositiveInt = 8
+    """Patches a side that a picture is cut into."""
+    masked: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the patches that are hidden."""
+    hidden: PositiveInt = 512
+    """Width of the decoder's hidden layer."""
+
+    def build(self) -> GenerativeParts:
+        assert self.role is not None
+        parts = self.method.build()
+        dim = self.method.keep(parts)[self.role].recipe.dim
+        return GenerativeParts(method=parts, decoder=mlp(dim, self.hidden, (self.channels or 3) * self.patches**2))
+
+    def loss(self, parts: GenerativeParts, batch: Batch) -> dict[str, Term]:
+        assert self.role is not None
+        terms = self.method.loss(parts.method, batch)
+        encoder = self.method.keep(parts.method)[self.role].module
+        for number, views in enumerate(batch[self.role].sizes()):
+            apart = self._reconstructed(encoder, parts.decoder, views.data)
+            terms[f"reconstruct {number}" if number else "reconstruct"] = self.weight * apart
+        return terms
+
+    def _reconstructed(self, encoder: nn.Module, decoder: nn.Module, picture: Tensor) -> Term:
+        """Squared error of the hidden patches' mean colours; picture: (N, C, H, W)."""
+        means = F.adaptive_avg_pool2d(picture, self.patches)  # (N, C, P, P)
+        hidden = hidden_patches(means, self.masked)[:, None]  # (N, 1, P, P)
+        shown = picture * (1 - F.interpolate(hidden, picture.shape[-2:]))
+        told = decoder(encoder(shown)).view_as(means)
+        error = ((told - means).square().mean(1, keepdim=True) * hidden).sum((1, 2, 3)) / hidden.sum((1, 2, 3))
+        return Term(error.sum(), error.new_tensor(len(error)))
+
+    def keep(self, parts: GenerativeParts) -> dict[str, Kept]:
+        return self.method.keep(parts.method)
+
+
+def hidden_patches(means: Tensor, share: float) -> Tensor:
+    """(N, P, P) of 0 and 1: that share of each picture's patches, drawn with the picture's own bits as the seed."""
+    flat = means.detach().float().flatten(1)
+    seed = torch.zeros(len(flat), dtype=torch.long, device=flat.device)
+    for column in flat.round(decimals=2).mul(100).long().T[:: max(flat.shape[1] // 16, 1)]:
+        seed = bits(seed, column)
+    cells = means.shape[-1] ** 2
+    order = uniform(cells, seed.cpu()).argsort(1).argsort(1).to(means.device)
+    return (order < max(round(share * cells), 1)).to(means.dtype).view(-1, *means.shape[-2:])

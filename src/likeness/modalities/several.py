@@ -1,0 +1,81 @@
+"""Views that differ: several augmentations of one item, as multi-crop and unlike branches want them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import Any, Self
+
+from PIL import Image as Pillow
+from pydantic import Field, field_validator
+
+from ..stacks import Stack, together
+from .base import Augmentation, Modality, Names, Prepared
+
+
+class Several(Augmentation):
+    """Views of several kinds, part after part, numbered on: all first views of all items come before all second ones.
+
+    Multi-crop (Caron et al. 2020, arXiv:2006.09882) has a large part and a small one; BYOL's branches (Grill et al.
+    2020, arXiv:2006.07733, appendix B) are two parts of a view each. A part draws what one augmentation of all these
+    views would draw under the same numbers. An item is decoded once for all parts.
+    """
+
+    parts: dict[str, Augmentation] = Field(min_length=1)
+    """Part -> how its views are drawn: large: {kind: ImageAugmentation, views: 2}. The first ones come first."""
+
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _named(cls, parts: Any) -> Any:
+        if not parts:
+            raise ValueError("give each part a name and an augmentation, such as {large: {kind: ImageAugmentation}}")
+        return parts
+
+    @field_validator("parts")
+    @classmethod
+    def _flat(cls, parts: dict[str, Augmentation]) -> dict[str, Augmentation]:
+        nested = [name for name, part in parts.items() if isinstance(part, Several)]
+        if nested:
+            raise ValueError(f"{nested[0]} has parts itself: name them here")
+        return parts
+
+    @property
+    def views(self) -> int:
+        return sum(part.views for part in self.parts.values())
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for part in self.parts.values() for name in part.operations))
+
+    def sides(self, size: int) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(side for part in self.parts.values() for side in part.sides(size)))
+
+    def suited(self, modality: Modality) -> Self:
+        return self.model_copy(update={"parts": {name: part.suited(modality) for name, part in self.parts.items()}})
+
+    def prepare(self, items: Sequence[Any], names: Names, modality: Any, size: int | None) -> Prepared:
+        parts = (part.prepare(items, own, modality, size) for part, own in self._numbered(names))
+        first = next(parts)
+        return Prepared((first.data, *(part.data for part in parts)), True) if first.cut else first
+
+    def draw(self, prepared: Prepared, names: Names, modality: Any, size: int | None) -> Stack:
+        data = prepared.data if prepared.cut else repeat(prepared.data)
+        return together(
+            *(
+                part.draw(Prepared(rows, prepared.cut), own, modality, size)
+                for (part, own), rows in zip(self._numbered(names), data, strict=False)
+            )
+        )
+
+    def sheet(self, items: Sequence[Any], modality: Any, names: Names) -> Pillow.Image:
+        from .sheet import below
+
+        sheets = [part.sheet(items, modality, own) for part, own in self._numbered(names)]
+        return below(dict(zip(self.parts, sheets, strict=True)))
+
+    def _numbered(self, names: Names) -> Iterator[tuple[Augmentation, Names]]:
+        """Each part, and names whose first view is the part's."""
+        first = names.first
+        for part in self.parts.values():
+            yield part, Names(names.seed, names.epoch, names.item, first)
+            first += part.views

@@ -1,0 +1,111 @@
+"""What the triton kernel takes: which devices, precisions and relations, and in tiles of which shape."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from ..relations import Relation
+from ..relations.base import Cells
+
+LISTED = 8  # cells a row may list beside the stretch of keys it is compared with
+
+
+def possible(x: Tensor, precision: torch.dtype) -> bool:
+    """Whether the kernel runs where `x` lives and multiplies in this precision. LIKENESS_FUSED=0 says no.
+
+    On a CPU it runs under triton's interpreter alone (TRITON_INTERPRET=1), which serves tests.
+    """
+    known = precision in (torch.float32, torch.bfloat16) and os.environ.get("LIKENESS_FUSED") != "0"
+    return known and (_compiled(x.device) if x.is_cuda else interpreted()) and find_spec("triton") is not None
+
+
+def interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@cache
+def _compiled(device: torch.device) -> bool:
+    """Matrix units for bfloat16 came with Ampere; AMD's devices were never tried."""
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A relation as the kernel takes it.
+
+    own:     queries are the keys, no row is compared with itself, and the table mirrors itself
+    keys:    columns that all rows are compared with
+    skipped: (N, S) columns that a row leaves out, -1 where it has fewer
+    added:   (N, A) columns that a row is compared with as well, -1 where it has fewer
+    """
+
+    own: bool
+    keys: slice
+    skipped: Tensor
+    added: Tensor
+
+    @classmethod
+    def of(cls, q: Tensor, k: Tensor, rivals: Relation, precision: torch.dtype) -> Plan | None:
+        """None where the kernel cannot run, or does not know such a relation."""
+        found = rivals.compared() if possible(q, precision) else None
+        if found is None:
+            return None
+        high, wide = rivals.shape
+        (row, column), whole = found.skipped, found.keys == slice(0, wide)
+        own = q is k and whole and not len(found.added[0]) and mirrored(found.skipped, high)
+        if own:
+            row, column = row[row != column], column[row != column]  # what the kernel leaves out by itself
+        skipped, added = lists((row, column), high), lists(found.added, high)
+        if skipped is None or added is None:
+            return None
+        return cls(own, found.keys, skipped.int(), added)
+
+
+def mirrored(cells: Cells, size: int) -> bool:
+    """Whether a square table's cells are its diagonal, and others on both sides alike."""
+    row, column = cells
+    here, there = (row * size + column).sort().values, (column * size + row).sort().values
+    return bool(((row == column).sum() == size) & (here == there).all())
+
+
+def lists(cells: Cells, high: int) -> Tensor | None:
+    """(N, most) the columns of each row's cells, then -1; None where a row has more than `LISTED`."""
+    row, order = cells[0].sort(stable=True)
+    many = torch.bincount(row, minlength=high)
+    most = int(many.max()) if high else 0
+    if most > LISTED:
+        return None
+    place = torch.arange(len(row), device=row.device) - (many.cumsum(0) - many)[row]
+    found = row.new_full((high, most), -1)
+    found[row, place] = cells[1][order]
+    return found
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A tile of the kernel, the width it multiplies at a time, and how many warps and stages it runs in."""
+
+    rows: int
+    columns: int
+    depth: int
+    warps: int
+    stages: int
+
+    @classmethod
+    def of(cls, x: Tensor) -> Shape:
+        """By hand. Two tiles of 128 x 128 share a processor of Hopper, one's powers beside the other's products;
+        from D = 512 on, one of 128 x 256 does better, because it reads a quarter less from the cache."""
+        if not x.is_cuda:
+            return cls(32, 16, 16, 1, 1)
+        depth, recent = 128 // x.element_size(), torch.cuda.get_device_capability(x.device)[0] in (9, 10)
+        if not recent:
+            return cls(128, 128, depth // 2, 8, 3)
+        if x.dtype != torch.bfloat16:
+            return cls(128, 128, depth, 8, 3)
+        return cls(128, 128, depth, 4, 3) if x.shape[1] <= 256 else cls(128, 256, depth, 8, 3)

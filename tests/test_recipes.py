@@ -1,0 +1,72 @@
+"""Every named recipe trains on a folder by its name alone, goes on bit for bit, and says where it comes from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import likeness
+from likeness.catalogue import catalogue
+from likeness.engine import Engine
+from likeness.journey import Watch
+from likeness.plans import Once
+from likeness.sources import read
+
+BOOK = catalogue()
+AFTER = {"finetune", "distil"}  # these need an encoder to start from: their own tests have one
+NAMES = sorted(set(BOOK.recipes) - AFTER)
+NARROW = {"projection": [16, 8], "prediction": 12, "prototypes": 10, "queue": 24, "hidden": 12, "widths": [8, 16]}
+every = pytest.mark.parametrize("name", NAMES)
+
+
+def small(name: str) -> dict[str, Any]:
+    """Overrides that make a recipe quick and change nothing else: narrow heads, small batches, a small encoder."""
+    tree = BOOK.overridden(BOOK.recipe(name), [("encoder", "residual")], name)
+    narrow = {
+        place.name: NARROW[place.path[-1]]
+        for place in BOOK.places(tree)
+        if place.path[0] == "method" and place.path[-1] in NARROW
+    }
+    return {"encoder": "residual", "batch": 16, "precision": "float32", "workers": 1, "device": "cpu", **narrow}
+
+
+@every
+def test_trains_on_a_folder_by_its_name(name: str, shapes: Path, tmp_path: Path) -> None:
+    run = likeness.train(shapes, name, out=tmp_path / "run", steps=3, **small(name))
+    assert run.summary.steps == 3
+    assert run.space.vectors.shape == (48, 16)
+    assert len(run.metrics) == 3
+
+
+@every
+def test_goes_on_bit_for_bit(name: str, shapes: Path) -> None:
+    """From a checkpoint of step 2: queues, momentum targets, memories and prototypes are as if nothing had been."""
+    source, engine = read(shapes), Engine(torch.device("cpu"))
+    tree = BOOK.overridden(BOOK.recipe(name), [*small(name).items(), ("steps", 5)], name)
+    plan = Once.of(tree).fitted(source, engine)
+    states: list[Any] = []
+    for step in plan.run(source, engine, Watch()):
+        states.append(step.state() if step.number in (2, 5) else None)
+    again = [step.state() for step in plan.run(source, engine, Watch(), states[1])][-1]
+    assert again["step"] == states[4]["step"] == 5
+    for key, tensor in states[4]["learner"].items():
+        assert tensor.nan_to_num().equal(again["learner"][key].nan_to_num()), key
+
+
+@every
+def test_says_what_it_is_and_where_it_comes_from(name: str) -> None:
+    first = BOOK.recipes[name]["help"].splitlines()[0]
+    assert 30 < len(first) <= 118
+    assert re.search(r"arXiv:\d{4}\.\d{5}|\(\w[^)]* \d{4}\)", BOOK.recipes[name]["help"]) or name in OURS
+
+
+OURS = {"simclr-cpu", "semisupervised"}  # made of what others wrote
+
+
+def test_the_fixed_names_are_there() -> None:
+    fixed = "simclr moco mocov3 byol simsiam dcl dclw supcon contrastive triplet nnclr swav dino barlow vicreg lejepa"
+    assert set(fixed.split()) <= set(BOOK.recipes)
