@@ -20,7 +20,6 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -29,9 +28,12 @@ from typing import Any
 
 import numpy as np
 
+import likeness
+from likeness import describe
 from likeness.catalogue import catalogue
 
 RESULTS = Path(__file__).parent / "results"
+PUBLISHED = Path(likeness.__file__).parent / "recipes" / "measured.json"
 WIDEST = 512
 SCORES = ("knn", "linear", "ari")
 BESIDE = "simclr"  # its runs also give the rows of raw pixels and of the untrained encoder
@@ -94,7 +96,6 @@ def done(job: Job) -> list[dict[str, Any]]:
     """Train and judge, in a process of its own; with the row of the recipe those it is to be compared with."""
     import torch
 
-    import likeness
     from likeness.evaluations import Clustering, LinearProbe, Neighbours, judge
     from likeness.plans import Once
     from likeness.scoring import Split, raw_spaces
@@ -187,6 +188,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--recipes", nargs="*", default=recipes())
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, a core each")
     parser.add_argument("--work", type=Path, default=Path("runs/methods"), help="where run folders are kept")
+    parser.add_argument("--publish", action="store_true", help="let `likeness show` name these scores")
     parser.add_argument("--quick", action="store_true", help="digits, one seed, three minutes on two cores")
     return parser.parse_args()
 
@@ -209,14 +211,29 @@ def main() -> None:
     ]
     left = [job for job in jobs if job.key not in known]
     machine = {"processor": processor(), "torch": version("torch"), "threads a run": 1}
-    with ProcessPoolExecutor(call.jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        for number, future in enumerate(as_completed({pool.submit(done, job): job for job in left}), 1):
-            rows += future.result()
+    with multiprocessing.get_context("spawn").Pool(call.jobs, maxtasksperchild=1) as pool:
+        for number, found in enumerate(pool.imap_unordered(done, left), 1):
+            rows += found
             kept = {"command": command(call), "machine": machine, "summary": summary(rows), "rows": rows}
             place.write_text(json.dumps(kept, indent=1) + "\n")
-            row = rows[-1] if rows[-1]["recipe"] in call.recipes else rows[-3]
-            print(f"{number}/{len(left)} {row['recipe']} seed {row['seed']}: {row['seconds']} CPU-s", file=sys.stderr)
+            first = found[0]
+            print(
+                f"{number}/{len(left)} {first['recipe']} seed {first['seed']}: {first['seconds']} CPU-s",
+                file=sys.stderr,
+            )
     print("\n".join(table(rows)))
+    if call.publish:
+        publish(summary(rows), f"{call.name}, {call.items:,} images, {call.epochs:g} epochs, a small residual net")
+
+
+def publish(found: dict[str, dict[str, Any]], on: str) -> None:
+    """Put the scores where `likeness show` finds them."""
+    usual = found[BESIDE]["seconds"]
+    kept = {
+        n: {"on": on, **line, "cost": round(line["seconds"] / usual, 2)} for n, line in found.items() if n in recipes()
+    }
+    PUBLISHED.write_text(json.dumps(kept, indent=1) + "\n")
+    describe.write()
 
 
 def command(call: argparse.Namespace) -> str:

@@ -28,6 +28,8 @@ from likeness.views import Embeddings, Origin, Views, gather
 
 ITEMS = 12
 SMALL: dict[str, Any] = {"role": "image", "encoder": Residual(widths=(6, 8), channels=3), "projection": (16, 8)}
+
+
 def flat() -> Own:
     """Without batch norm the residual net places all noise at nearly one point, where float32 has few digits left."""
     with torch.random.fork_rng():
@@ -70,7 +72,7 @@ def gradients(module: nn.Module, learner: Learner, views: Callable[[int], Views]
     return {
         "values": {name: float(v) for name, v in values.items()},
         "gradients": {name: p.grad for name, p in learner.named_parameters() if p.requires_grad},
-        "buffers": {name: b.clone().nan_to_num() for name, b in learner.named_buffers()},
+        "buffers": {name: b.clone().nan_to_num(neginf=0) for name, b in learner.named_buffers()},
     }
 
 

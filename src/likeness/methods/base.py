@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import PositiveInt
 
@@ -17,6 +17,9 @@ from ..views import Batch
 
 class Method(Recipe, ABC):
     """A way to learn, in three functions: what learns, what it learns from, and what is kept."""
+
+    adapts: ClassVar[bool] = False
+    """Whether it is for an encoder that has weights already, so that `from=` or `encoder=` must be given."""
 
     @abstractmethod
     def build(self) -> Any:

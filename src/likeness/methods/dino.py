@@ -9,7 +9,7 @@ from torch import nn
 
 from ..objectives import Objective, SelfDistillation, Term
 from ..parts import Momentum, Parts, Prototypes, Tower
-from ..views import Batch, Embeddings, gather
+from ..views import Batch, Embeddings
 from .base import OneTower
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -53,7 +53,7 @@ class DINO(OneTower):
     def loss(self, parts: DINOParts, batch: Batch) -> dict[str, Term]:
         sizes = self.seen(batch).sizes()
         student = parts.prototypes(Embeddings.cat(*(parts.tower(views) for views in sizes)))
-        teacher = gather(parts.target(sizes[0]))
+        teacher = parts.target(sizes[0])  # ungathered: all views of an item are in one process
         return {"distil": self.objective(student, teacher, self.pairing(student, teacher), parts.objective)}
 
     def chance(self, batch: int, views: int) -> float | None:
