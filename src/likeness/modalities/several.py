@@ -9,6 +9,7 @@ from typing import Any, Self
 from PIL import Image as Pillow
 from pydantic import Field, field_validator
 
+from ..errors import counted
 from ..stacks import Stack, together
 from .base import Augmentation, Modality, Names, Prepared
 
@@ -70,8 +71,9 @@ class Several(Augmentation):
     def sheet(self, items: Sequence[Any], modality: Any, names: Names) -> Pillow.Image:
         from .sheet import below
 
-        sheets = [part.sheet(items, modality, own) for part, own in self._numbered(names)]
-        return below(dict(zip(self.parts, sheets, strict=True)))
+        titles = (f"{name}: {counted(part.views, 'view')} of an item" for name, part in self.parts.items())
+        sheets = (part.sheet(items, modality, own) for part, own in self._numbered(names))
+        return below(dict(zip(titles, sheets, strict=True)))
 
     def _numbered(self, names: Names) -> Iterator[tuple[Augmentation, Names]]:
         """Each part, and names whose first view is the part's."""

@@ -17,7 +17,7 @@ from .decode import Pixels
 from .image import Image
 from .looks import drawn
 
-TILE, GAP, APART, MARGIN, HEAD, NAME = 112, 6, 18, 16, 44, 34  # pixels; APART lies between views and operations
+TILE, GAP, APART, MARGIN, HEAD, NAME = 112, 6, 18, 16, 44, 42  # pixels; APART lies between views and operations
 PART, TITLE, NOTE = 18, 15, 12  # sizes of letters
 PAPER, INK, PALE = (255, 255, 255), (32, 32, 32), (140, 140, 140)
 FADED = 0.7  # of the paper over what an operation that is off would do
@@ -116,7 +116,7 @@ def below(sheets: Mapping[str, Pillow.Image]) -> Pillow.Image:
     paper, top = Pillow.new("RGB", size, PAPER), 0
     pen = ImageDraw.Draw(paper)
     for name, each in sheets.items():
-        pen.text((MARGIN, top + MARGIN), name, INK, ImageFont.load_default(PART))
+        pen.text((MARGIN, top + MARGIN - 2), name, INK, ImageFont.load_default(PART))
         paper.paste(each, (0, top + NAME))
         top += NAME + each.height
     return paper

@@ -141,7 +141,7 @@ def _named(q: Embeddings, assigned: Tensor, relation: Relation, temperature: flo
     with exactly(scores):
         wanted = _added(assigned.to(scores.dtype), relation)
         total = -(wanted * (scores / temperature).log_softmax(1)).sum()
-    return Term(total, relation.totals().sum())
+    return Term(total, relation.totals().to(scores.dtype).sum())
 
 
 def _added(assigned: Tensor, relation: Relation) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from ..engine import all_sum, shared_mean, stacked
 from ..relations import TILE, Relation, spans
@@ -76,10 +77,31 @@ def partners(k: Tensor, relation: Relation, total: Tensor) -> Tensor:
         share = (target.to(k.dtype) / total[row])[:, None]
         return k.new_zeros(len(total), k.shape[1]).index_add(0, row, share * k.index_select(0, column))
 
-    def mixture(vectors: Tensor, rows: slice) -> Tensor:
-        share = relation.block(rows, slice(0, len(vectors)))[0].to(vectors.dtype) / total[rows, None]
-        mixed: Tensor = Product.apply(share, vectors.T)
-        return mixed
+    mixed: Tensor = Mixture.apply(k, relation, total)
+    return mixed
 
-    strips = [checkpoint(mixture, k, rows, use_reentrant=False) for rows in spans(len(total), TILE)]
-    return torch.cat([k[:0], *strips])
+
+class Mixture(torch.autograd.Function):
+    """(N, D) sum_m t_nm k_m / total_n from strips of a table, made once more for gradients. First derivatives only."""
+
+    @staticmethod
+    def forward(ctx: Any, k: Tensor, relation: Relation, total: Tensor) -> Tensor:
+        ctx.relation, ctx.length = relation, len(k)
+        ctx.save_for_backward(total)
+        return torch.cat([k[:0], *(share @ k for _, share in shares(relation, len(k), total))])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (total,), grad = ctx.saved_tensors, grads[0]
+        to_k = grad.new_zeros(ctx.length, grad.shape[1])
+        with exactly(grad):
+            for rows, share in shares(ctx.relation, ctx.length, total):
+                to_k.addmm_(share.T, grad[rows])
+        return to_k, None, None
+
+
+def shares(relation: Relation, length: int, total: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Strips of t_nm / total_n, and which rows they are."""
+    for rows in spans(len(total), TILE):
+        yield rows, relation.block(rows, slice(0, length))[0].to(total.dtype) / total[rows, None]

@@ -23,8 +23,8 @@ class Decoupled(Objective):
     log sum over negatives of exp(s cos)  -  w s x mean cosine of the positives,  s = 1 / temperature, w = 1. A good
     space has a loss below 0. DCLW weighs positives that agree already less:
     w = 2 - exp(c / sigma) / mean of exp(c / sigma), c being a query's mean cosine with its positives and the mean that
-    over the queries of all processes; no gradient passes through w (the authors' code lets it, the paper does not).
-    The mean over queries; the paper adds up both views of an item, which is twice that.
+    over the queries of all processes; no gradient passes through w. The mean over queries; where others add up both
+    views of an item, that is twice this.
     Queries without a positive, or without a negative, do not count.
     """
 

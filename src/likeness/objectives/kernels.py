@@ -10,11 +10,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-ALL, ABOVE, OTHERS = 0, 1, 2  # which cells: all; those right of the diagonal; all but the diagonal
+GROUP = tl.constexpr(8)  # blocks of rows that programs share which run together
 UNLISTED = ["high", "wide", "gap", "first"]  # numbers that a kernel is not made anew for
 
 
-@triton.jit(do_not_specialize=UNLISTED)  # type: ignore[misc, unused-ignore]  # triton has no types
+@triton.jit(do_not_specialize=UNLISTED)
 def contrast_tile(
     q,  # (high, DIM)
     k,  # (wide, DIM)
@@ -33,7 +33,7 @@ def contrast_tile(
     row_stride,  # of by_row, by_column and cells: their rows are whole tiles, so longer than the table's
     column_stride,
     DIM: tl.constexpr,
-    CELLS: tl.constexpr,
+    WHICH: tl.constexpr,  # cells that count: all (0); right of the diagonal (1); all but the diagonal (2)
     SKIPS: tl.constexpr,
     SHARP: tl.constexpr,
     BY_ROW: tl.constexpr,
@@ -43,7 +43,6 @@ def contrast_tile(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
-    GROUP: tl.constexpr,
     PRECISION: tl.constexpr,
     LIFTED: tl.constexpr,  # the interpreter cannot multiply bfloat16
 ):
@@ -55,7 +54,7 @@ def contrast_tile(
     down_at = band + program % (GROUP * across) % tall
     across_at = program % (GROUP * across) // tall
     top, left = down_at * ROWS, across_at * COLUMNS
-    if CELLS == 1:
+    if WHICH == 1:
         if left + COLUMNS - 1 <= top + gap:
             return
 
@@ -75,10 +74,10 @@ def contrast_tile(
     power = dots * factor
     if (top + ROWS > high) | (left + COLUMNS > wide):
         power = tl.where((row < high)[:, None] & (column < wide)[None, :], power, float("-inf"))
-    if CELLS == 1:
+    if WHICH == 1:
         if left <= top + ROWS - 1 + gap:
             power = tl.where(column[None, :] > row[:, None] + gap, power, float("-inf"))
-    if CELLS == 2:
+    if WHICH == 2:
         if (left <= top + ROWS - 1 + gap) & (left + COLUMNS - 1 >= top + gap):
             power = tl.where(column[None, :] != row[:, None] + gap, power, float("-inf"))
     for n in tl.static_range(SKIPS):
@@ -114,7 +113,7 @@ def contrast_tile(
         tl.store(place, power.to(cells.dtype.element_ty))
 
 
-@triton.jit  # type: ignore[misc, unused-ignore]
+@triton.jit
 def log_mass(power, AXIS: tl.constexpr):
     """log2 of the sum of 2^power, the largest power subtracted; -inf where all are."""
     most = tl.max(power, AXIS)

@@ -16,6 +16,8 @@ from .base import Objective, Term
 from .distance import Distance, distances
 from .rows import by_rows
 
+Mining = Literal["hard", "semi-hard", "all", "random"]
+
 WAVES = 100.0  # how fast chance turns with a cosine: many times over those of a batch, slowly beside their rounding
 
 
@@ -33,10 +35,10 @@ class Margin(Objective):
     distance: Distance = "euclidean"
     """What distances are: euclidean, as in the paper, pulls positives with the same strength however near they are
     (d^2 / 2 is 1 - cos) and tears apart what has collapsed; cosine (1 - cos) lets go of both."""
-    balanced: bool = True
-    """Whether a query's positives together weigh as much as its negatives together. In a batch where everybody else is
-    a negative, their number would drown the positives; false: every pair weighs the same, as in the paper, whose pairs
-    are listed."""
+    balanced: bool = False
+    """Whether a query's positives together weigh as much as its negatives together; false: every pair weighs the same,
+    as in the paper. Where everybody else in a batch is a negative their number looks as if it drowned the positives,
+    yet most negatives are far and cost nothing."""
     hard: bool = False
     """Whether only pairs in a wrong order count: a query's positives farther than its nearest negative, and its
     negatives nearer than its farthest positive. As in sentence-transformers' OnlineContrastiveLoss, which looks at all
@@ -78,7 +80,7 @@ class Triplet(Objective):
 
     margin: NonNegativeFloat = 0.2
     """How much nearer the positive must be."""
-    mining: Literal["hard", "semi-hard", "all", "random"] = "semi-hard"
+    mining: Mining = "semi-hard"
     """Which triplets are asked for. hard: each query's farthest positive and nearest negative. semi-hard: for each
     positive pair the nearest negative beyond the positive, or the farthest negative where all are nearer. all: the mean
     over all triplets that are not at ease yet. random: one positive and one negative of each query."""
@@ -100,7 +102,7 @@ class Triplet(Objective):
         near, far = target > 0, (weight > 0) & (target == 0)
         asked = near.any(1, keepdim=True) & far.any(1, keepdim=True)
         near, far, apart = near & asked, far & asked, distances(cosine, self.distance)
-        if not cosine.shape[1]:
+        if not cosine.numel():
             return cosine.sum(1), asked[:, 0].to(cosine.dtype)
         match self.mining:
             case "hard":
@@ -125,27 +127,27 @@ class Triplet(Objective):
 
     def _semi_hard(self, apart: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
         """One triplet a positive pair: among a query's sorted negatives the first that is farther, else the last."""
-        ordered, many = in_order(apart, far), far.sum(1, keepdim=True)
-        first = torch.searchsorted(ordered.detach(), apart.detach(), right=True)
+        (positive, real), ordered, many = listed(apart, near), in_order(apart, far), far.sum(1, keepdim=True)
+        first = torch.searchsorted(ordered.detach(), positive.detach(), right=True)
         rival = ordered.gather(1, torch.minimum(first, many - 1).clamp_min(0))
-        excess = torch.where(near, apart - rival, 0)
-        return torch.where(near, self._bent(excess), 0).sum(1), near.sum(1).to(apart.dtype)
+        excess = torch.where(real, positive - rival, 0)
+        return torch.where(real, self._bent(excess), 0).sum(1), real.sum(1).to(apart.dtype)
 
     def _all(self, apart: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
         """A query's active negatives are the first ones in order; with their running sum no triplet is written out."""
-        ordered, reach = in_order(apart, far), apart + self.margin
-        active = torch.searchsorted(ordered.detach(), reach.detach()) * near
+        (positive, real), ordered = listed(apart, near), in_order(apart, far)
+        reach = positive + self.margin
+        active = torch.searchsorted(ordered.detach(), reach.detach()) * real
         running = F.pad(torch.where(ordered.isinf(), 0, ordered).cumsum(1), (1, 0))
         return (active * reach - running.gather(1, active)).sum(1), active.sum(1).to(apart.dtype)
 
     def _all_soft(self, apart: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
         """Positive by positive: a sum of logarithms cannot be taken apart."""
-        ordered, many = in_order(apart, near), near.sum(1)
-        total = apart.sum(1) * 0
-        for n in range(int(many.max()) if len(many) else 0):
-            asked = far & (n < many)[:, None]
-            total = total + self._bent(torch.where(asked, ordered[:, n, None] - apart, -torch.inf)).sum(1)
-        return total, (many * far.sum(1)).to(apart.dtype)
+        (positive, real), total = listed(apart, near), apart.sum(1) * 0
+        for one, there in zip(positive.T, real.T, strict=True):
+            excess = torch.where(far & there[:, None], one[:, None] - apart, -torch.inf)
+            total = total + self._bent(excess).sum(1)
+        return total, (near.sum(1) * far.sum(1)).to(apart.dtype)
 
 
 def chance(cosine: Tensor) -> Tensor:
@@ -162,6 +164,14 @@ def picked(apart: Tensor, among: Tensor, key: Tensor) -> Tensor:
     key = key.detach().masked_fill(~among, -torch.inf)
     best = among & (key == key.amax(1, keepdim=True))
     return (apart * best).sum(1) / best.sum(1).clamp_min(1)
+
+
+def listed(apart: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, P) the distances that are among them, P at most in a row, and which of these are real: the rest are 0."""
+    many, (row, column) = among.sum(1), among.nonzero(as_tuple=True)
+    place = torch.arange(len(row), device=row.device) - (many.cumsum(0) - many)[row]
+    real = torch.arange(int(many.max()), device=row.device) < many[:, None]
+    return apart.new_zeros(real.shape).index_put((row, place), apart[row, column]), real
 
 
 def in_order(apart: Tensor, among: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-HIGHEST = 60.0  # exponent that the largest cosine gets at most: 2^27 such powers, and their inverses, are normal
+HIGHEST = 90.0  # exponent that the largest cosine gets at most: sums of 2^27 powers, and inverses of them, are normal
 LOWEST = -75.0  # a sum of 2^-75 or more has lost nothing to powers below 2^-126, of which it has at most 2^27
-SURE = 80.0  # up to this factor no power is below 2^-100, as the smallest gets 60 - 2 x 80
+SURE = 95.0  # up to this factor no sum is lower, as the smallest power is 2^(90 - 2 x 95)
 
 
 class Masses(ABC):
@@ -22,8 +22,8 @@ class Masses(ABC):
     """Whether the kernel takes off each row's largest exponent instead, and gives log2 of sums."""
 
     @abstractmethod
-    def none(self, like: Tensor, size: int) -> Tensor:
-        """(N,) masses of nothing."""
+    def none(self, like: Tensor, *shape: int) -> Tensor:
+        """Masses of nothing."""
 
     @abstractmethod
     def single(self, exponents: Tensor) -> Tensor:
@@ -61,8 +61,8 @@ class Shifted(Masses):
         """Whether every sum that counts is exact. NaN is not."""
         return bool((~asked | (log2 - self.shift >= LOWEST)).all())
 
-    def none(self, like: Tensor, size: int) -> Tensor:
-        return like.new_zeros(size, dtype=torch.float32)
+    def none(self, like: Tensor, *shape: int) -> Tensor:
+        return like.new_zeros(shape, dtype=torch.float32)
 
     def single(self, exponents: Tensor) -> Tensor:
         return (exponents - self.shift).exp2()
@@ -87,8 +87,8 @@ class Logs(Masses):
     shift = 0.0
     sharp = True
 
-    def none(self, like: Tensor, size: int) -> Tensor:
-        return like.new_full((size,), -torch.inf, dtype=torch.float32)
+    def none(self, like: Tensor, *shape: int) -> Tensor:
+        return like.new_full(shape, -torch.inf, dtype=torch.float32)
 
     def single(self, exponents: Tensor) -> Tensor:
         return exponents

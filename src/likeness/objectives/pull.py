@@ -8,6 +8,7 @@ from torch import Tensor
 from ..relations import Relation, spans, tiles
 
 CHUNK = 1024  # listed pairs at a time: half a megabyte of float32 where vectors have 128 numbers
+ACCELERATOR_CHUNK = 2**14  # 32 MB of float32 at 512 numbers; launches are few enough
 
 
 def pull(
@@ -21,16 +22,24 @@ def pull(
     few, total = wanted.positives(), q.new_zeros(len(q))
     if few is None:
         return _by_tiles(q, k, wanted, shares, to_q, to_k, tile)
-    for part in spans(len(few[0]), CHUNK):
+    for part in spans(len(few[0]), CHUNK if q.device.type == "cpu" else ACCELERATOR_CHUNK):
         row, column, target = (x[part] for x in few)
         share = (shares[row] * target.to(q.dtype))[:, None]
         above, below = share * q[row], share * k[column]
-        total.index_add_(0, row, torch.linalg.vecdot(above, k[column]))
+        add_rows(total, row, torch.linalg.vecdot(above, k[column]))
         if to_q is not None:
-            to_q.index_add_(0, row, below, alpha=-1)
+            add_rows(to_q, row, -below)
         if to_k is not None:
-            to_k.index_add_(0, column, above, alpha=-1)
+            add_rows(to_k, column, -above)
     return total
+
+
+def add_rows(total: Tensor, rows: Tensor, more: Tensor) -> None:
+    """total[rows] += more, rows as often as they come, in one order: index_add_ adds as it happens on a GPU."""
+    if total.device.type == "cpu":
+        total.index_add_(0, rows, more)
+    else:
+        total.index_put_((rows,), more, accumulate=True)
 
 
 def _by_tiles(

@@ -54,9 +54,9 @@ def _apart(q: Tensor, k: Tensor, relation: Relation) -> tuple[Tensor, Tensor]:
     """Sum over positives, by target, of the mean squared difference; and the sum of targets."""
     few = relation.positives()
     if few is not None:
-        row, column, target = few
+        row, column, share = few[0], few[1], few[2].to(q.dtype)
         apart = (q.index_select(0, row) - k.index_select(0, column)).square().mean(1)
-        return (target * apart).sum(), target.sum().to(q.dtype)
+        return (share * apart).sum(), share.sum()
     target, middle = relation.dense()[0].to(q.dtype), k.detach().mean(0)
     q, k = q - middle, k - middle  # so that squares, of which the difference is taken, are no larger than need be
     squares = target.sum(1) @ q.square().mean(1) + target.sum(0) @ k.square().mean(1)

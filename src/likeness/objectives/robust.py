@@ -22,8 +22,8 @@ class RINCE(Objective):
     """Robust InfoNCE, for pairs some of which are wrong (Chuang et al. 2022, arXiv:2201.04309).
 
     -p^q / q  +  (lambda (p + n))^q / q,  p = exp(cos / temperature) of the positive and n the sum over negatives. As q
-    goes to 0 this is InfoNCE + log lambda; at q = 1 it is symmetric, and false positives cannot mislead it. Easy
-    positives outweigh hard ones, the more the larger q. Of several positives, the first term is the mean and p in the
+    goes to 0 this is InfoNCE + log lambda; q = 1 is the symmetric loss, the most robust. Easy positives outweigh hard
+    ones, which may be wrong, the more the larger q. Of several positives, the first term is the mean and p in the
     second the sum. Queries without a positive, or without a negative, do not count.
 
     Raises:
@@ -33,10 +33,9 @@ class RINCE(Objective):
     temperature: PositiveFloat = 0.5
     """What cosines are divided by."""
     q: float = Field(0.1, gt=0, le=1)
-    """From nearly 0, InfoNCE, to 1, robust against any share of wrong pairs; the authors use 0.1 (SimCLR) to 0.6 (MoCo
-    v3), more where more pairs are wrong."""
+    """From nearly 0, InfoNCE, to 1, the most robust; the authors have 0.1 (SimCLR) and 0.6 (MoCo v3) on ImageNet."""
     density: PositiveFloat = 0.01
-    """Lambda: how much negatives push against what positives pull; 0.01 is the paper's."""
+    """Lambda: how much negatives push against what positives pull; 0.01 is the authors'."""
     tile: PositiveInt | None = None
     """Tables with a longer side are never held whole, but made in strips; null: 512, or 4096 on an accelerator."""
 

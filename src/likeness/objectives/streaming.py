@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..relations import Relation, spans, tiles
+from .fused import Side, fused
 from .pull import pull
+from .supported import Plan
 
 LOG2_E, LOG_2 = math.log2(math.e), math.log(2)
 EXPONENT = 100.0  # 2^27 powers between 2^-100 and 2^100, their sums and the inverses of these are normal float32
@@ -34,6 +36,7 @@ class Contrast(torch.autograd.Function):
     q, k:      (N, D) and (M, D) vectors as towers made them; made unit in here, so that nothing is kept but gradients
     scale:     1 / temperature; its type is that of exponents and sums
     precision: what products of vectors are made in
+    plan:      how the kernel for GPUs makes tiles, where it does
     """
 
     @staticmethod
@@ -46,13 +49,16 @@ class Contrast(torch.autograd.Function):
         rivals: Relation,
         tile: int,
         precision: torch.dtype,
+        plan: Plan | None = None,
     ) -> tuple[Tensor, Tensor]:
         to_q, to_k, to_scale, *_ = ctx.needs_input_grad
         a = Directions.of(q, scale.dtype)
         b = a if q is k else Directions.of(k, scale.dtype)
         products, targets = Products.of(a.unit, b.unit, scale, precision), wanted.totals(tile).to(scale.dtype)
-        own = a is b and rivals.own and products.factor < EXPONENT
-        if own:
+        own = plan.own if plan else a is b and rivals.own and products.factor < EXPONENT
+        if plan:
+            partition, counted, each, other = planned(products, a, b, targets > 0, plan, tile, to_q or to_scale, to_k)
+        elif own:
             partition, counted, each, other = triangle(products, targets > 0, tile, to_q or to_scale)
         else:
             partition, counted, each, other = strips(products, targets > 0, rivals, tile, to_q or to_scale, to_k)
@@ -67,7 +73,7 @@ class Contrast(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(None if g is None else grads[0] * g for g in ctx.saved_tensors), None, None, None, None)
+        return (*(None if g is None else grads[0] * g for g in ctx.saved_tensors), None, None, None, None, None)
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,17 @@ class Products:
             total.addmm_(share, vectors)
         else:
             total += share @ vectors
+
+
+def planned(
+    products: Products, a: Directions, b: Directions, asked: Tensor, plan: Plan, tile: int, to_q: bool, to_k: bool
+) -> Sums:
+    """Any relation that the kernel for GPUs takes."""
+    q = Side(a.unit, products.q, asked, to_q)
+    k = q if plan.own else Side(b.unit, products.k, asked.new_zeros(len(products.k)), to_k)
+    found = fused(q, k, plan, products.factor, tile, both=plan.own)
+    partition = LOG_2 * found.sums[0]
+    return partition, asked & (partition != -torch.inf), found.to_q, found.to_k
 
 
 def triangle(products: Products, asked: Tensor, tile: int, graded: bool) -> Sums:
@@ -193,5 +210,5 @@ def _exponents(products: Products, rivals: Relation, rows: slice, tile: int, str
         part = products.exponents(rows, columns, strip[:, columns])
         weight = rivals.weights(rows, columns)
         if weight is not None:
-            part += weight.to(part.dtype).log2_()
+            part += weight.to(part.dtype).log2()
     return strip

@@ -40,15 +40,22 @@ class Plan:
     """A relation as the kernel takes it.
 
     own:     queries are the keys, no row is compared with itself, and the table mirrors itself
+    whole:   all rows are compared with all columns but those they leave out
     keys:    columns that all rows are compared with
     skipped: (N, S) columns that a row leaves out, -1 where it has fewer
     added:   (N, A) columns that a row is compared with as well, -1 where it has fewer
     """
 
     own: bool
+    whole: bool
     keys: slice
     skipped: Tensor
     added: Tensor
+
+    @property
+    def both(self) -> bool:
+        """Whether columns can be asked as rows are."""
+        return self.whole and not self.own
 
     @classmethod
     def of(cls, q: Tensor, k: Tensor, rivals: Relation, precision: torch.dtype) -> Plan | None:
@@ -57,14 +64,14 @@ class Plan:
         if found is None:
             return None
         high, wide = rivals.shape
-        (row, column), whole = found.skipped, found.keys == slice(0, wide)
-        own = q is k and whole and not len(found.added[0]) and mirrored(found.skipped, high)
+        (row, column), whole = found.skipped, found.keys == slice(0, wide) and not len(found.added[0])
+        own = q is k and whole and mirrored(found.skipped, high)
         if own:
             row, column = row[row != column], column[row != column]  # what the kernel leaves out by itself
         skipped, added = lists((row, column), high), lists(found.added, high)
         if skipped is None or added is None:
             return None
-        return cls(own, found.keys, skipped.int(), added)
+        return cls(own, whole, found.keys, skipped.int(), added)
 
 
 def mirrored(cells: Cells, size: int) -> bool:
@@ -96,6 +103,10 @@ class Shape:
     depth: int
     warps: int
     stages: int
+
+    def whole(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of the tiles that cover a part."""
+        return rows + -rows % self.rows, columns + -columns % self.columns
 
     @classmethod
     def of(cls, x: Tensor) -> Shape:

@@ -20,9 +20,9 @@ class VISReg(Sketched):
     In each view, with standard deviations s_d and z' = (z - mean) / s, through which s learns nothing: centre is
     mean_d mean(z)_d^2; scale mean_d (1 - s_d)^2, whose gradient does not vanish where the space collapses; shape the
     squared Wasserstein distance from z' to a standard Gaussian, along random directions, each sorted and compared with
-    quantiles i / (n + 1). These vary less than a Gaussian (variance 0.57 where n = 8, 0.94 where it is 128), so that scale
-    and shape agree in large batches only. As in the authors' code the mean of the targets carries gradient; unlike
-    there, all processes share their directions.
+    quantiles i / (n + 1). These vary less than a Gaussian (variance 0.57 where n = 8, 0.94 where it is 128), so that
+    scale and shape agree in large batches only. As in the authors' code the mean of the targets carries gradient;
+    unlike there, all processes share their directions.
     """
 
     regularisation: Share = 0.9

@@ -26,6 +26,17 @@ class Labels:
     codes: np.ndarray
     names: Sequence[str]
 
+    @cached_property
+    def labelled(self) -> np.ndarray:
+        """The rows that have one, in order."""
+        return np.flatnonzero(self.codes >= 0)
+
+    @cached_property
+    def members(self) -> list[np.ndarray]:
+        """The row numbers of each class that has items, in order."""
+        order, sizes = np.argsort(self.codes, kind="stable"), np.bincount(self.codes + 1)
+        return [rows for rows in np.split(order, np.cumsum(sizes)[:-1])[1:] if len(rows)]
+
 
 class Source(ABC):
     """N items in a fixed order. An item has an id, stored values by role, and whatever else its table says.
@@ -68,6 +79,11 @@ class Source(ABC):
         """How many items the whole source has, where this is a part of one."""
         return len(self)
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """(N,) which rows of the whole source these are."""
+        return np.arange(len(self))
+
     @cached_property
     def listing(self) -> str:
         """A hash of the ids in their order: equal for sources that list the same items."""
@@ -109,6 +125,10 @@ class Chosen(Source):
     @property
     def everything(self) -> int:
         return self.whole.everything
+
+    @property
+    def numbers(self) -> np.ndarray:
+        return self.whole.numbers[self.rows]
 
     @property
     def roles(self) -> Mapping[str, str]:

@@ -9,7 +9,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ..modalities import MODALITIES, Augmentation, Modality
 from ..recipe import Recipe
-from .base import Source
+from .base import Labels, Source
+from .labelled import labels_of
 from .sampling import Sampling, Shuffle
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -48,7 +49,9 @@ class Data(Recipe):
     holdout: NonNegativeInt | None = None
     """Items kept out of training, to score on; null: a tenth, at most 1,000; 0: none."""
     labels: str | None = None
-    """A column that training may use as labels; null: labels are for scoring only."""
+    """A column, or a CSV file of id,label, that training may use; null: labels are for scoring only."""
+    vectors: str | None = None
+    """A file of stored vectors (`likeness embed`) that training may use, one an item by id; null: none."""
     workers: PositiveInt | None = None
     """Threads that read and decode; null: one a core, at most four."""
     sampling: Sampling = Shuffle()
@@ -58,10 +61,9 @@ class Data(Recipe):
         """With every null field found from the source.
 
         Raises:
-            WrongCall: a column that training should use as labels is not there.
+            WrongCall: a column that training should use as labels is not there, or does not suit the sampling.
         """
-        if self.labels is not None:
-            source.column(self.labels)
+        labels = self.known(source)
         modality, views = {}, {}
         for role, kind in source.roles.items():
             asked = self.modality.get(role) or self.modality.get(kind.lower()) or _modalities()[kind.lower()]
@@ -69,18 +71,28 @@ class Data(Recipe):
             drawn = self.views.get(role) or self.views.get(kind.lower()) or _augmentations()[kind.lower()]
             views[role] = drawn.suited(modality[role])
         batch = min(self.batch or BATCH, len(source))
-        return self.model_copy(update={"modality": modality, "views": views, "batch": batch})
+        sampling = self.sampling.suited(batch, labels)
+        return self.model_copy(update={"modality": modality, "views": views, "batch": batch, "sampling": sampling})
 
     def facts(self, source: Source) -> dict[str, object]:
         """What encoders, methods and objectives are filled from."""
-        each: dict[str, object] = {role: modality.facts for role, modality in self.modality.items()}
+        each = {role: {**modality.facts, "any_size": self._sized(role)} for role, modality in self.modality.items()}
         only: Mapping[str, object] = {}
-        if len(self.modality) == 1:
-            role, modality = next(iter(self.modality.items()))
-            only = {"role": role, **modality.facts}
-        labels = source.column(self.labels) if self.labels else None
+        if len(each) == 1:
+            role, facts = next(iter(each.items()))
+            only = {"role": role, **facts}
+        labels = self.known(source)
         known = {"classes": len(labels.names)} if labels else {}
         return {**each, **only, **known, "items": len(source)}
+
+    def known(self, source: Source) -> Labels | None:
+        """The classes that training may use; None where it is told none."""
+        return None if self.labels is None else labels_of(source, self.labels)
+
+    def _sized(self, role: str) -> bool:
+        """Whether views of a role have other sizes than its encoder's."""
+        size = self.modality[role].facts.get("size")
+        return size is not None and self.views[role].sides(size) != (size,)
 
 
 def spread(many: int, most: int) -> list[int]:

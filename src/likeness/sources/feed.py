@@ -43,6 +43,7 @@ class Feed:
 
     batch:  items a step, over all processes
     labels: classes that training may use; None: it is told none
+    vectors: (N, D) what training may know of each item beside itself, NaN where nothing; None: it is told nothing
     room:   bytes that decoded items may take; sets that fit are decoded once
     """
 
@@ -60,6 +61,7 @@ class Feed:
         workers: int = 1,
         quarantine: Quarantine | None = None,
         labels: Labels | None = None,
+        vectors: Tensor | None = None,
         room: float = ROOM,
     ) -> None:
         self.source, self.augmentations, self.sampling = source, augmentations, sampling
@@ -67,7 +69,10 @@ class Feed:
         self.waited = 0.0
         """Seconds that `ahead` has kept its caller waiting."""
         self._reader = Reader(source, modalities, workers, Quarantine() if quarantine is None else quarantine, room)
-        self._labels = None if labels is None else _known(labels)
+        self._classes = labels
+        self._known = {} if labels is None else {"label": _numbers(labels)}
+        self._known |= {} if vectors is None else {"vector": vectors}
+        self._first = _numbered(augmentations)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -78,7 +83,7 @@ class Feed:
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.sampling.steps(len(self), self.batch)
+        return self.sampling.steps(len(self), self.batch, self._classes)
 
     def prepare(self, step: int, size: int | None) -> PreparedBatch:
         """This process's items of a step, read and cut; those that cannot be read leave their places empty.
@@ -86,7 +91,7 @@ class Feed:
         Raises:
             Failed: more than half of the source cannot be read, or reading an item broke down.
         """
-        epoch, rows = self.sampling.chosen(step, len(self), self.batch, self.seed)
+        epoch, rows = self.sampling.chosen(step, len(self), self.batch, self.seed, self._classes)
         mine = share(rows, self.rank, self.world).tolist()
         roles, empty = {}, set()
         for role, augmentation in self.augmentations.items():
@@ -94,7 +99,7 @@ class Feed:
             if not items:
                 empty.add(role)
                 kept, items = self._examples[role]
-            names = Names(self.seed, epoch, torch.tensor(kept))
+            names = Names(self.seed, epoch, torch.tensor(kept), self._first[role])
             roles[role] = augmentation.prepare(items, names, self._reader.modalities[role], size), names
         return PreparedBatch(roles, frozenset(empty), size)
 
@@ -112,22 +117,20 @@ class Feed:
 
     def draw(self, prepared: PreparedBatch, device: torch.device) -> Batch:
         """Views on the device; those of one item are numbered over all roles."""
-        first, batch = 0, {}
+        batch = {}
         for role, (data, names) in prepared.roles.items():
             augmentation = self.augmentations[role]
             modality = self._reader.modalities[role]
             stack = augmentation.draw(data.to(device), names, modality, prepared.size)
-            first = -(-first // augmentation.views) * augmentation.views  # a multiple, as `Views.split` counts
-            batch[role] = self._views(stack, names.item, augmentation.views, first, device)
-            first += augmentation.views
+            batch[role] = self._views(stack, names, augmentation.views, device)
             if role in prepared.empty:
                 batch[role] = batch[role][:0]
         return batch
 
-    def _views(self, stack: Stack, items: Tensor, views: int, first: int, device: torch.device) -> Views:
-        item = items.repeat(views)
-        view = torch.arange(first, first + views).repeat_interleave(len(items))
-        known = {} if self._labels is None else {"label": self._labels[item]}
+    def _views(self, stack: Stack, names: Names, views: int, device: torch.device) -> Views:
+        item = names.item.repeat(views)
+        view = (names.first + torch.arange(views)).repeat_interleave(len(names.item))
+        known = {name: value[item] for name, value in self._known.items()}
         return Views(stack, Origin(item, view, known).each(lambda x: x.to(device)))
 
     def ahead(
@@ -145,7 +148,16 @@ class Feed:
                 yield batch
 
 
-def _known(labels: Labels) -> Tensor:
+def _numbered(augmentations: Mapping[str, Augmentation]) -> dict[str, int]:
+    """Role -> the number of its first view, a multiple of how many it has, as `Views.split` counts."""
+    first, taken = {}, 0
+    for role, augmentation in augmentations.items():
+        first[role] = -(-taken // augmentation.views) * augmentation.views
+        taken = first[role] + augmentation.views
+    return first
+
+
+def _numbers(labels: Labels) -> Tensor:
     """(N,) float32 class numbers, NaN where unknown."""
     codes = torch.as_tensor(labels.codes)
     return codes.float().masked_fill(codes < 0, torch.nan)
