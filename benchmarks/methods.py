@@ -43,7 +43,7 @@ COMMON = {
     "encoder": "residual",
     "optimizer": {"kind": "Muon", "learning_rate": 0.02, "weight_decay": 0.01, "scale": "sqrt"},
     "data.grow": [0.75, 0.75],
-    "batch": 256,
+    "batch": 128,
     "workers": 1,
     "device": "cpu",
 }

@@ -3,6 +3,7 @@
     python benchmarks/objective.py                    4,096 pairs, and two towers of 8,192; about three minutes
     python benchmarks/objective.py large              16,384 pairs of 512 numbers; about ten minutes
     python benchmarks/objective.py huge               131,072 pairs, ours alone; about ten minutes
+    python benchmarks/objective.py gpu                on a GPU: see objective_gpu.py
 
 Each contender lives in processes of its own. Times are CPU seconds of later calls, contenders taking turns. Memory is
 the peak of resident memory above its level before a call: the first of a process, with all that it loads (torch's
@@ -25,12 +26,13 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 RESULTS = Path(__file__).parent / "results" / "objective.json"
 SIMCLR, CLIP = 0.5, 0.07  # temperatures
 KILO = 1024
 WARM = 64  # rows of the call that only loads libraries
+Precision = Literal["float32", "bfloat16"]
 Loss = Callable[[Any], Any]  # a leaf (2 N, D), both views or towers one after the other -> a number to go backward from
 
 
@@ -48,7 +50,7 @@ class Case:
     contenders: dict[str, Callable[[], Loss]]
 
 
-def ours(precision: str = "float32") -> Loss:
+def ours(precision: Precision = "float32") -> Loss:
     import torch
 
     from likeness.objectives import InfoNCE
@@ -66,20 +68,19 @@ def ours(precision: str = "float32") -> Loss:
     return loss
 
 
-def ours_of_towers(precision: str = "float32") -> Loss:
+def ours_of_towers(precision: Precision = "float32") -> Loss:
     import torch
 
-    from likeness.objectives import InfoNCE
+    from likeness.objectives.infonce import mutual
     from likeness.relations import SameItem
     from likeness.views import Embeddings, Origin
-
-    objective = InfoNCE(temperature=CLIP, tile_precision=precision)
 
     def loss(both: Any) -> Any:
         item = torch.arange(len(both) // 2)
         q, k = (Embeddings(x, Origin(item, torch.full_like(item, n))) for n, x in enumerate(both.chunk(2)))
-        ways = [objective(a, b, SameItem()(a, b)) for a, b in ((q, k), (k, q))]
-        return sum(term.total / term.count for term in ways) / 2
+        relation = SameItem()(q, k)
+        term = mutual(q, k, relation, relation, 1 / CLIP, precision=precision)
+        return term.total / term.count
 
     return loss
 
@@ -272,6 +273,11 @@ def machine() -> dict[str, str]:
 
 
 def main(names: list[str]) -> None:
+    if "gpu" in names:
+        from objective_gpu import main as on_gpu
+
+        on_gpu(names)
+        return
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     for name in names or ["pairs", "towers"]:
         found = measure(CASES[name])

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..relations import spans, tiles
-from .masses import SURE, Logs, Masses, Shifted
+from .masses import Logs, Masses, Shifted
 from .pull import add_rows
 from .supported import Plan, Shape, interpreted
 
@@ -160,15 +160,16 @@ def fused(q: Side, k: Side, plan: Plan, factor: float, side: int, both: bool) ->
     Where a row's sum falls out of what float32 holds, all is made again by logarithms: at a temperature of 0.01, where
     a row has no rival whose cosine is above -0.14.
     """
-    run, quick = square if both else strips, Shifted.by(factor)
-    found = run(Table.of(q, k, plan, factor, quick), q, k, side)
-    if factor <= SURE or all(quick.held(*of) for of in zip(found.sums, (q.asked, k.asked), strict=False)):
-        return found
-    return run(Table.of(q, k, plan, factor, Logs()), q, k, side)
+    ways = (Table.of(q, k, plan, factor, masses) for masses in (Shifted.by(factor), Logs()))
+    made = (square(table, q, k, side) if both else strips(table, q, k, side) for table in ways)
+    return next(found for found in made if found is not None)
 
 
-def square(table: Table, q: Side, k: Side, side: int) -> Found:
-    """Sums of rows and columns first, then weighed cells. Where queries are the keys, the upper triangle alone."""
+def square(table: Table, q: Side, k: Side, side: int) -> Found | None:
+    """Sums of rows and columns first, then weighed cells. Where queries are the keys, the upper triangle alone.
+
+    None where the table's masses do not hold the sums.
+    """
     masses, shape, own = table.masses, (len(q.low), len(k.low)), q is k
     mass = masses.none(q.unit, shape[0])
     beside = mass if own else masses.none(k.unit, shape[1])
@@ -178,6 +179,8 @@ def square(table: Table, q: Side, k: Side, side: int) -> Found:
         for all_of, where, more in zip((mass, beside), (rows, columns), found, strict=True):
             all_of[where] = masses.whole(torch.stack([all_of[where], more]))
     sums = masses.log2(mass), masses.log2(beside)
+    if not all(masses.held(*of) for of in zip(sums, (q.asked, k.asked), strict=True)):
+        return None
     if not (q.moves or k.moves):
         return Found(sums, None, None)
     each, other = masses.weights(mass, q.asked), masses.weights(beside, k.asked)
@@ -194,8 +197,8 @@ def square(table: Table, q: Side, k: Side, side: int) -> Found:
     return Found(sums, to_q, None if own else to_k)
 
 
-def strips(table: Table, q: Side, k: Side, side: int) -> Found:
-    """Rows alone, whole ones; their powers stay until they have been summed, and are then shared out."""
+def strips(table: Table, q: Side, k: Side, side: int) -> Found | None:
+    """Rows alone, whole ones; their powers stay until they have been summed, and are then shared out. None as above."""
     masses, keys, high = table.masses, table.plan.keys, len(q.low)
     step = min(side, max(STRIP // max(keys.stop - keys.start, 1), LEAST))
     sums, to_q, to_k, graded = masses.none(q.unit, high), q.still(), k.still(), q.moves or k.moves
@@ -222,7 +225,7 @@ def strips(table: Table, q: Side, k: Side, side: int) -> Found:
                 to_q[rows] += share[:, None] * k.unit[column]
             if to_k is not None:
                 add_rows(to_k, column.clamp(min=0), share[:, None] * q.unit[rows])
-    return Found((sums,), to_q, to_k)
+    return Found((sums,), to_q, to_k) if masses.held(sums, q.asked) else None
 
 
 def exponents(q: Side, k: Side, table: Table, rows: slice) -> Tensor:

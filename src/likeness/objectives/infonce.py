@@ -95,7 +95,7 @@ def mutual(
             there = contrast(q, k, wanted, rivals, multiplier, tile, precision)
             back = contrast(k, q, wanted.T, rivals.T, multiplier, tile, precision)
             return Term(there.total + back.total, there.count + back.count)
-        return Term(*Mutual.apply(q.vector, k.vector, multiplier, plan, wanted, tile or SIDE, low))
+        return Term(*Mutual.apply(plan, wanted, q.vector, k.vector, multiplier, tile or SIDE, low))
 
 
 def precisions(q: Embeddings, k: Embeddings, scale: Tensor | float, tiles: Precision) -> tuple[Tensor, torch.dtype]:

@@ -22,6 +22,10 @@ class Masses(ABC):
     """Whether the kernel takes off each row's largest exponent instead, and gives log2 of sums."""
 
     @abstractmethod
+    def held(self, log2: Tensor, asked: Tensor) -> bool:
+        """Whether every sum that counts is exact."""
+
+    @abstractmethod
     def none(self, like: Tensor, *shape: int) -> Tensor:
         """Masses of nothing."""
 
@@ -58,8 +62,9 @@ class Shifted(Masses):
         return cls(max(factor - HIGHEST, 0.0))
 
     def held(self, log2: Tensor, asked: Tensor) -> bool:
-        """Whether every sum that counts is exact. NaN is not."""
-        return bool((~asked | (log2 - self.shift >= LOWEST)).all())
+        if self.shift <= SURE - HIGHEST:
+            return True
+        return bool((~asked | (log2 - self.shift >= LOWEST)).all())  # NaN is not
 
     def none(self, like: Tensor, *shape: int) -> Tensor:
         return like.new_zeros(shape, dtype=torch.float32)
@@ -86,6 +91,9 @@ class Logs(Masses):
 
     shift = 0.0
     sharp = True
+
+    def held(self, log2: Tensor, asked: Tensor) -> bool:
+        return True
 
     def none(self, like: Tensor, *shape: int) -> Tensor:
         return like.new_full(shape, -torch.inf, dtype=torch.float32)

@@ -21,15 +21,15 @@ class Mutual(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
+        plan: Plan,
+        wanted: Relation,
         q: Tensor,
         k: Tensor,
         scale: Tensor,
-        plan: Plan,
-        wanted: Relation,
         tile: int,
         precision: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        to_q, to_k, to_scale, *_ = ctx.needs_input_grad
+        _, _, to_q, to_k, to_scale, *_ = ctx.needs_input_grad
         a, b = Directions.of(q, scale.dtype), Directions.of(k, scale.dtype)
         products = Products.of(a.unit, b.unit, scale, precision)
         ways = wanted, wanted.T
@@ -52,4 +52,4 @@ class Mutual(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(None if g is None else grads[0] * g for g in ctx.saved_tensors), None, None, None, None)
+        return (None, None, *(None if g is None else grads[0] * g for g in ctx.saved_tensors), None, None)

@@ -110,13 +110,13 @@ class Shape:
 
     @classmethod
     def of(cls, x: Tensor) -> Shape:
-        """By hand. Two tiles of 128 x 128 share a processor of Hopper, one's powers beside the other's products;
-        from D = 512 on, one of 128 x 256 does better, because it reads a quarter less from the cache."""
+        """Two tiles of 128 x 128 share a processor of Hopper, one's powers beside the other's products. From D = 512 on
+        one of 128 x 256 reads a quarter less from the cache, which is what it would wait for."""
         if not x.is_cuda:
-            return cls(32, 16, 16, 1, 1)
-        depth, recent = 128 // x.element_size(), torch.cuda.get_device_capability(x.device)[0] in (9, 10)
-        if not recent:
+            return cls(32, 16, 16, 1, 1)  # of the interpreter, so that small tables have many
+        major, depth = torch.cuda.get_device_capability(x.device)[0], 128 // x.element_size()
+        if major not in (9, 10):  # with less shared memory
             return cls(128, 128, depth // 2, 8, 3)
         if x.dtype != torch.bfloat16:
             return cls(128, 128, depth, 8, 3)
-        return cls(128, 128, depth, 4, 3) if x.shape[1] <= 256 else cls(128, 256, depth, 8, 3)
+        return cls(128, 256, depth, 8, 3) if major == 9 and x.shape[1] > 256 else cls(128, 128, depth, 4, 3)
