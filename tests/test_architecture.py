@@ -26,22 +26,24 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import, at its top or inside a function, only what stands before it here.
 ORDER = """
     errors
-    disk layout limits recipe describe catalogue
-    engine chance stacks views parts
+    disk layout limits weights whereabouts recipe describe catalogue
+    engine chance stacks chunks views parts
     relations objectives
     modalities encoders sources
-    methods training journey plans
     index space_write space_read space
+    stored
+    methods memory training starting journey plans
     evaluations
-    folder card loaded embedding live logbook runs
-    public scoring sheet export
+    predictions folder card loaded forgetting teaching interpolation embedding live logbook runs
+    public scoring predicting sheet export
     api sklearn
     inspection copies forecast doctor findings
     screen commands
-    cli __main__
+    words cli __main__
 """.split()
 
 LONGEST = 300  # lines a file
+LONGEST_METHOD = 90  # lines a method's file
 WINDOW = 6  # lines that two files may not share
 
 
@@ -207,6 +209,13 @@ def test_names_say_what_is_in_a_file():
 def test_files_are_short():
     lengths = {called(path): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+def test_methods_are_short():
+    lengths = {called(path): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    methods = {name: length for name, length in lengths.items() if name.startswith("methods/")}
+    assert methods
+    assert {name: length for name, length in methods.items() if length > LONGEST_METHOD} == {}
 
 
 def test_every_module_begins_by_saying_what_is_in_it():

@@ -217,13 +217,13 @@ def test_off_is_short_to_say():
 
 
 def test_the_sheet_shows_every_operation():
+    def drawn(items, views=3, seed=0):
+        return sheet(modality, augmentation, items, Names(seed, 0, torch.arange(len(items))), views)
+
     for items in (UNIFORM[:2], pictures(*[(20, 20, 1)] * 2), pictures(*[(20, 20, 13)] * 2)):
         modality, augmentation = fitted(items)
-        picture = sheet(modality, augmentation, items, views=3)
+        picture = drawn(items)
         assert picture.mode == "RGB"
-        taller = sheet(modality, augmentation, [*items, items[0]], views=3)
-        assert taller.height > picture.height
-        assert sheet(modality, augmentation, items, views=4).width > picture.width
-        assert (
-            np.asarray(sheet(modality, augmentation, items, seed=1, views=3)).tobytes() != np.asarray(picture).tobytes()
-        )
+        assert drawn([*items, items[0]]).height > picture.height
+        assert drawn(items, views=4).width > picture.width
+        assert np.asarray(drawn(items, seed=1)).tobytes() != np.asarray(picture).tobytes()

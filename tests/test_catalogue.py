@@ -46,11 +46,7 @@ def at(tree: Tree, path: str) -> Any:
         ("optimizer.learning_rate=.5", "optimizer.learning_rate", 0.5),
         ("optimizer=adamw", "optimizer.kind", "AdamW"),
         ("optimizer=Muon", "optimizer.kind", "Muon"),
-        (
-            "encoder=timm:resnet18",
-            "method.encoder",
-            {"kind": "Timm", "name": "resnet18", "channels": None, "size": None},
-        ),
+        ("encoder=timm:resnet18", "method.encoder.name", "resnet18"),
         ("pairing=samelabel", "method.pairing.kind", "SameLabel"),
         ("projection=[512, 64]", "method.projection", [512, 64]),
         ("compile=true", "compile", True),
@@ -78,7 +74,7 @@ def test_a_recipe_is_replaced_whole_and_later_words_go_to_the_new_one() -> None:
     assert tree["optimizer"]["nesterov"] is True
     assert Once.of(tree).optimizer.label() == "SGD"
     tree = overridden("encoder=timm:resnet18", "encoder.size=32", "encoder=residual", "widths=[8]")
-    assert tree["method"]["encoder"] == {"kind": "Residual", "channels": None, "widths": [8]}
+    assert tree["method"]["encoder"] == BOOK.whole({"kind": "Residual", "widths": [8]}, "Encoder")
     with pytest.raises(WrongCall, match="nesterov"):
         overridden("nesterov=true", "optimizer=sgd")
 

@@ -13,14 +13,17 @@ from torch import Tensor, nn
 from likeness.encoders import Residual
 from likeness.engine import Engine
 from likeness.methods import Method, SimCLR, SwAV
-from likeness.objectives import InfoNCE, Objective
+from likeness.objectives import Objective
 from likeness.plans import Once
 from likeness.recipe import Recipe
 from likeness.relations import Pairing, SameItem, SameLabel
 from likeness.training import SGD, Descent, Learner, minimised
 from likeness.views import Batch, Origin, Views
 
-FACTS = {"role": "image", "channels": 3, "size": 8, "items": 100, "classes": 3, "encoder": Residual(widths=(6, 8))}
+FACTS = {
+    **{"role": "image", "channels": 3, "size": 8, "items": 100, "classes": 3},
+    **{"encoder": Residual(widths=(6, 8)), "teacher": Residual(widths=(4, 6))},
+}
 SMALL = {"projection": (16, 8), "prediction": 12, "prototypes": 10, "queue": 24, "hidden": 12, "patches": 2}
 ITEMS = 8
 TILE = 5  # less than a batch: what streams, does

@@ -58,7 +58,7 @@ def test_recipes_cannot_be_changed() -> None:
 
 
 def test_all_errors_come_at_once_on_one_line() -> None:
-    tree = {"kind": "Once", "method": {"kind": "SimCLR", "split": 0, "objective": {"kind": "InfoNCE", "warmth": 1}}}
+    tree = {"kind": "Once", "method": {"kind": "SimCLR", "split": -1, "objective": {"kind": "InfoNCE", "warmth": 1}}}
     with pytest.raises(WrongCall) as said:
         Plan.of({**tree, "steps": -1, "colour": 3})
     text = str(said.value)

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from .catalogue import SHORT
+from .catalogue import ALIASES, SHORT
 from .errors import LikenessError, meant
 
 
@@ -47,7 +47,7 @@ def _call_error(message: str) -> str:
     if option is None:
         return f"{line[:1].lower()}{line[1:]} (`likeness --help` lists the commands)"
     name = option[1].replace("-", "_")
-    near = re.search(r"'(\w+)'", meant(name, SHORT))
+    near = re.search(r"'(\w+)'", meant(name, {*SHORT, *ALIASES}))
     if near is None:
         return f"no option --{option[1]}; `--help` after the command lists its options"
     return f"no option --{option[1]}; did you mean {near[1]}=...? Fields of the recipe are given as KEY=VALUE"

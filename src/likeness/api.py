@@ -18,6 +18,7 @@ from .disk import unwritten
 from .encoders import Encoder, Own
 from .engine import Engine, agreed, device_of, leads
 from .errors import Failed, WrongCall, counted
+from .forgetting import sample
 from .journey import Watch
 from .layout import CALL, CHECKPOINT, FINISHED, METRICS, RECIPE, SPACE, must_be_free
 from .loaded import LoadedEncoder, load
@@ -118,7 +119,7 @@ def train(
     encoder:   a name such as timm:resnet18, a recipe, or any nn.Module that maps a batch to (N, dim), which is copied
     progress:  called with every log line
     track:     also log for TensorBoard, in the run folder
-    overrides: any field of the recipe: budget="30m", temperature=0.1, **{"views.colour": 0}
+    overrides: any field of the recipe: budget="30m", temperature=0.1, start="runs/photos", **{"views.colour": 0}
 
     Raises:
         WrongCall: the source, the recipe or a value cannot be right.
@@ -141,7 +142,14 @@ def _encoder_apart(overrides: Mapping[str, Any]) -> tuple[list[tuple[str, Any]],
     module = overrides.get("encoder")
     found = module if isinstance(module, nn.Module) else None
     rest = {name: value for name, value in overrides.items() if value is not found or found is None}
-    return [(name, value.tree() if isinstance(value, Recipe) else value) for name, value in rest.items()], found
+    return [(name, _plain(value)) for name, value in rest.items()], found
+
+
+def _plain(value: Any) -> Any:
+    """A recipe or a path as YAML has it."""
+    if isinstance(value, Recipe):
+        return value.tree()
+    return str(value) if isinstance(value, Path) else value
 
 
 def asked_device(overrides: Sequence[tuple[str, Any]]) -> str:
@@ -209,6 +217,7 @@ def begin(data: Any, call: Call, out: Path | None, resume: bool, module: nn.Modu
     untrained = plan.untrained()
     state = checkpoint.load(before / CHECKPOINT, engine.rank) if before is not None else None
     watch.before, watch.items = float(state["elapsed"]) if state else 0.0, len(source)
+    watch.items += 0 if plan.start is None else sum(map(len, sample(kept, held)))  # placed before and after
     known = {**call.tree(), "listing": source.listing}
     run = out or numbered(source.name)  # last, so that a call that is refused leaves no folder behind
     return Session(run, plan, source, kept, held, engine, watch, untrained, known, state)

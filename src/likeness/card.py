@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .disk import file_tree, replacing
 from .errors import counted
-from .layout import ABOUT, CARD, FINISHED, HOLDOUT, RECIPE, SCORES
+from .layout import ABOUT, CARD, FINISHED, FORGOTTEN, HOLDOUT, RECIPE, SCORES
+
+NAMED = 20  # classes that a card names
 
 
 def write_card(run: Path) -> None:
@@ -27,23 +29,49 @@ def write_card(run: Path) -> None:
         "## Recipe",
         f"{method['kind']} · {_encoders(about)} · batch {data['batch']} · {recipe['optimizer']['kind']} · {course}",
         f"Every field is in `{RECIPE}`.",
+        *_start(run, recipe, about),
         "## Scores",
         _scores(run),
         "## Limits",
-        _limits(data),
+        _limits(recipe),
         "## Load",
         f'```python\nimport likeness\n\nencoder = likeness.load("{run}")\nspace = encoder.embed("SOURCE")\n```',
         f"Fingerprint `{about['fingerprint']}`; spaces of other fingerprints cannot be compared with this encoder's.",
+        *(_head(run, classes) for classes in about.get("classes", {}).values()),
     ]
     with replacing(run / CARD) as part:
         part.write_text("\n\n".join(parts) + "\n")
 
 
-def _limits(data: Mapping[str, Any]) -> str:
+def _head(run: Path, classes: Sequence[str]) -> str:
+    """What its classifier tells apart, and how to ask it."""
+    named = ", ".join(classes[:NAMED]) + (", ..." if len(classes) > NAMED else "")
+    count = counted(len(classes), "class", "classes")
+    return f"`encoder.predict(SOURCE)`, or `likeness predict {run} SOURCE --out FILE`, tells {count} apart: {named}."
+
+
+def _start(run: Path, recipe: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """What weights it began with, and what became of them."""
+    if recipe["start"] is None:
+        return []
+    parts = ["## Start", f"Began with the weights of `{recipe['start']}`."]
+    if "interpolated" in about:
+        other, share = about["interpolated"]["run"], about["interpolated"]["share"]
+        parts.append(f"Interpolated: {1 - share:g} of those weights, {share:g} of what `{other}` made of them.")
+    elif (run / FORGOTTEN).exists():
+        found = _json(run / FORGOTTEN)
+        kept = f"{100 * found['kept']:.0f} % of an item's {found['neighbours']} nearest neighbours are as before"
+        parts.append(f"{kept} (chance {100 * found['chance']:.0f} %).")
+    return parts
+
+
+def _limits(recipe: Mapping[str, Any]) -> str:
+    data, start = recipe["data"], recipe["start"]
     known = (
         "Labels were used for scoring only." if data["labels"] is None else f"Trained with the labels {data['labels']}."
     )
-    return f"Trained on the data above and on nothing else: what is unlike them is placed arbitrarily. {known}"
+    beside = "on nothing else" if start is None else "on what its start was trained on"
+    return f"Trained on the data above and {beside}: what is unlike them is placed arbitrarily. {known}"
 
 
 def _json(path: Path) -> Any:

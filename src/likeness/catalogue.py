@@ -7,6 +7,7 @@ It is generated (`python -m likeness.describe`) and a test keeps it current.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -27,8 +28,10 @@ FALLBACK = "simclr"  # on any other device
 PLAIN = re.compile(r"[\w./:@-]+")  # words that mean themselves
 SHORT = frozenset(
     "steps epochs batch split encoder size views temperature optimizer learning_rate workers precision compile "
-    "holdout labels seed budget device".split()
+    "holdout labels seed budget device start lora fresh".split()
 )  # work wherever they mean something: of several fields of that name the one nearest the root is meant
+ALIASES = {"from": "start"}  # Python keeps the word for itself
+INSTEAD = {"steps": "epochs", "epochs": "steps"}  # asked for one, the recipe's own other is given up
 UNDER = {"size": "modality"}  # unless another one is: the side of images, whatever encoders call size
 
 
@@ -86,7 +89,10 @@ class Catalogue:
         given = {"kind": tree} if isinstance(tree, str) else tree
         if not isinstance(given, dict):
             raise WrongCall(f"{base} cannot be {given!r}: expected a name or `kind` and fields")
-        given = self.short(str(given.get("kind", base)), base) | {n: v for n, v in given.items() if n != "kind"}
+        if "kind" not in given and base not in self.kinds:
+            raise WrongCall(f"say which {base.lower()}: add `kind`, one of {', '.join(self.choices(base))}")
+        named = {ALIASES.get(name, name): value for name, value in given.items() if name != "kind"}
+        given = self.short(str(given.get("kind", base)), base) | named
         fields = self.kind(given["kind"])["fields"]
         unknown = [name for name in given if name != "kind" and name not in fields]
         wrong = [f"{given['kind']} has no {name!r}{meant(name, fields)}" for name in unknown]
@@ -120,8 +126,9 @@ class Catalogue:
             return {"kind": folded[word.lower()]}
         start, _, rest = word.partition(":")
         for name in choices:
-            if rest and self.kinds[name]["prefix"] == start:
-                return {"kind": name, next(iter(self.kinds[name]["fields"])): rest}
+            kind, there = self.kinds[name], os.path.exists(word) or len(choices) == 1
+            if (rest and kind["prefix"] == start) or (kind["paths"] and there):
+                return {"kind": name, next(iter(kind["fields"])): word if kind["paths"] else rest}
         if rest and base in self.kind(word)["bases"]:
             return {"kind": word}
         raise WrongCall(f"no {base.lower()} is called {word!r}{meant(word, choices)} (there are {', '.join(choices)})")
@@ -133,6 +140,8 @@ class Catalogue:
             yield Place(here, about)
             if about["recipe"] and about["many"]:
                 for key, one in (value or {}).items():
+                    kinds = {"enum": self.choices(about["recipe"])}
+                    yield Place((*here, key), {**about, "many": False, "schema": kinds})
                     yield from self.places(one, (*here, key))
             elif about["recipe"] and value is not None:
                 yield from self.places(value, here)
@@ -143,13 +152,13 @@ class Catalogue:
         Raises:
             WrongCall: no field, or several; the message names the nearest, or all of them.
         """
-        parts = tuple(key.split("."))
+        parts = tuple(ALIASES.get(part, part) for part in key.split("."))
         every = list(self.places(tree))
         found = [place for place in every if place.path == parts] or [p for p in every if _leads(parts, p.path)]
         tails = [place for place in found if place.path[-len(parts) :] == parts]
         found = tails or found
         if len(found) > 1 and parts[-1] in SHORT:
-            found = sorted(found, key=_distance)[:1]
+            found = [place for place in found if _distance(place) == min(map(_distance, found))]
         if not found:
             raise WrongCall(_unknown(parts, every, called))
         if len(found) > 1:
@@ -162,10 +171,12 @@ class Catalogue:
         Raises:
             WrongCall: all that is wrong with them, on one line.
         """
-        whole, wrong = self.whole(tree), []
+        whole, wrong, keys = self.whole(tree), [], {key for key, _ in overrides}
         for key, value in overrides:
             try:
                 whole = self._put(whole, self.find(whole, key, called), value)
+                if value is not None and key in INSTEAD and INSTEAD[key] not in keys:
+                    whole[INSTEAD[key]] = None
             except WrongCall as error:
                 wrong.append(str(error))
         if wrong:
@@ -191,8 +202,20 @@ class Catalogue:
             return value
         if place.about["many"]:
             raise WrongCall(f"{place.name} is set field by field, such as {place.path[-1]}.NAME=VALUE")
-        named = self.recipes.get(str(value).lower(), {}).get("tree", {})
-        return self.whole(named.get(place.path[-1], value), base)
+        return self.whole(self._taken(place, value), base)
+
+    def _taken(self, place: Place, value: Any) -> Any:
+        """What the recipe of that name has in the same place, such as its method or views; else the value itself.
+
+        Below the root a name that means a kind means that: objective=triplet is a triplet loss with its defaults.
+        """
+        word = str(value).lower()
+        if len(place.path) > 1 and word in map(str.lower, self.choices(place.about["recipe"])):
+            return value
+        there = self.recipes.get(word, {}).get("tree", {})
+        for name in place.path:
+            there = there.get(name) if isinstance(there, dict) else None
+        return value if there is None else there
 
 
 def _leads(parts: tuple[str, ...], path: tuple[str, ...]) -> bool:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option, Typer, echo
 
-from .catalogue import DEFAULT, FALLBACK, catalogue, pair
-from .errors import WrongCall, meant
-from .layout import must_be_free
-from .limits import seconds_of
+from .layout import must_be_free, must_be_new, must_be_run, must_have_head
 from .sources.forms import check, columns_of
+from .words import must_fit, split
 
 app = Typer(
     add_completion=False,
@@ -57,10 +54,10 @@ def train(
     """Train an encoder on a source."""
     check(source)
     named = _columns(columns)
-    recipe, overrides = _words(words or [])
+    recipe, overrides = split(words or [])
     options = (("budget", budget or None), ("seed", seed), ("device", device or None))
     overrides += [(name, value) for name, value in options if value is not None]
-    _check(recipe, overrides)
+    must_fit(recipe, overrides)
     must_be_free(out, resume)
     from .api import Call
     from .commands.train import train as run
@@ -89,7 +86,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Judge a run's encoder beside raw data, the untrained encoder and chance."""
-    _run(run)
+    must_be_run(run)
     for each in (source, *([test] if test else [])):
         check(each)
     named = _columns(columns)
@@ -119,16 +116,44 @@ def embed(
     quiet: Quiet = False,
 ) -> None:
     """Embed every item of a source: vectors, ids and metadata. Goes on where it was interrupted."""
-    _run(run)
+    must_be_run(run)
     check(source)
     named = _columns(columns)
-    if out.exists():
-        raise WrongCall(f"{out} exists already: delete it, or name another --out")
+    must_be_new(out)
     from .commands.asked import Asked
     from .commands.search import embed as write
 
     chosen = named, tuple(exclude or ()), role or None, tuple(allow or ())
     done = write(Asked(run, *chosen, device, workers, json_, quiet), source, out, dtype)
+    if json_:
+        echo(json.dumps(asdict(done)))
+
+
+@app.command()
+def predict(
+    run: RunDir,
+    source: Src,
+    out: Annotated[Path, Option("--out", help="The file to write: .csv, .parquet or .jsonl.")],
+    role: Role = "",
+    columns: Columns = "",
+    exclude: Exclude = None,
+    allow: Allow = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell the class of every item of a source, with a fine-tuned run. Goes on where it was interrupted."""
+    must_be_run(run)
+    check(source)
+    must_have_head(run)
+    named = _columns(columns)
+    must_be_new(out)
+    from .commands.asked import Asked
+    from .commands.predict import predict as write
+
+    chosen = named, tuple(exclude or ()), role or None, tuple(allow or ())
+    done = write(Asked(run, *chosen, device, workers, json_, quiet), source, out)
     if json_:
         echo(json.dumps(asdict(done)))
 
@@ -149,7 +174,7 @@ def search(
     quiet: Quiet = False,
 ) -> None:
     """Find the nearest items. Exact."""
-    _run(run)
+    must_be_run(run)
     if inside:
         check(inside)
     from .commands.asked import Asked
@@ -168,7 +193,7 @@ def compare(
 ) -> None:
     """Put the scores of several runs side by side."""
     for run in runs:
-        _run(run)
+        must_be_run(run)
     from .commands.evaluate import compare as beside
 
     table = beside(runs, machine=json_, quiet=quiet)
@@ -187,10 +212,28 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write the encoder for use elsewhere, and check that it gives the same vectors."""
-    _run(run)
+    must_be_run(run)
     from .commands.export import export as write
 
     written = write(run, format, out, role or None, allow or [], machine=json_, quiet=quiet)
+    if json_:
+        echo(json.dumps(written))
+
+
+@app.command()
+def interpolate(
+    run: RunDir,
+    out: Annotated[Path, Option("--out", help="Run folder to write.")],
+    share: Annotated[float, Option("--share", help="Of what was trained: 0 is the start, 1 the run.")] = 0.5,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go back part of the way to the weights that a run started from, to forget less of what they knew."""
+    must_be_run(run)
+    must_be_free(out, resume=False)
+    from .commands.interpolate import interpolate as between
+
+    written = between(run, share, out, machine=json_, quiet=quiet)
     if json_:
         echo(json.dumps(written))
 
@@ -210,7 +253,7 @@ def doctor(
     """Say what is in a source, what is wrong with it, and what this machine can do with it."""
     check(source)
     named = _columns(columns)
-    recipe, overrides = _words(words or [])
+    recipe, overrides = split(words or [])
     from .commands.doctor import doctor as look
 
     how = named, tuple(exclude or ()), recipe, overrides, views, device, test or None
@@ -245,43 +288,5 @@ def demo(
         echo(json.dumps(scores))
 
 
-def _check(recipe: str | None, overrides: Sequence[tuple[str, Any]]) -> None:
-    """Wrong names answer before torch is imported; without a recipe, what any of those it may be takes is right."""
-    refused: list[WrongCall] = []
-    for name in [recipe] if recipe else [*DEFAULT.values(), FALLBACK]:
-        if ":" in name or name.endswith((".yaml", ".yml")):
-            return
-        try:
-            tree = catalogue().overridden(catalogue().recipe(name), overrides, name)
-        except WrongCall as error:
-            refused.append(error)
-            continue
-        if tree["budget"] is not None:
-            seconds_of(tree["budget"])
-        return
-    raise refused[0]
-
-
 def _columns(text: str) -> dict[str, list[str]]:
     return columns_of(text) if text else {}
-
-
-def _words(words: Sequence[str]) -> tuple[str | None, list[tuple[str, Any]]]:
-    """[RECIPE] [KEY=VALUE ...].
-
-    Raises:
-        WrongCall: a second word is no KEY=VALUE.
-    """
-    recipe = words[0] if words and "=" not in words[0] else None
-    rest = words[1:] if recipe is not None else words
-    for word in rest:
-        if "=" not in word:
-            raise WrongCall(f"{word!r} is no KEY=VALUE{meant(word, catalogue().recipes)}; at most one recipe is named")
-    return recipe, [pair(word) for word in rest]
-
-
-def _run(run: Path) -> None:
-    """Refuse what is no run, before torch is imported."""
-    if not run.is_dir():
-        near = [str(other) for other in run.parent.glob("*") if other.is_dir()] if run.parent.is_dir() else []
-        raise WrongCall(f"run {run} does not exist{meant(str(run), near)}")

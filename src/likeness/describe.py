@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib import import_module
 from importlib.resources import files
 from inspect import cleandoc
@@ -35,7 +36,8 @@ def described(kind: type[Recipe]) -> dict[str, Any]:
         name: _field(field, _resolved(schema["properties"].get(name, {}), definitions))
         for name, field in kind.model_fields.items()
     }
-    return {"bases": bases, "help": cleandoc(kind.__doc__ or ""), "prefix": kind.prefix, "fields": fields}
+    known = {"bases": bases, "help": cleandoc(kind.__doc__ or ""), "prefix": kind.prefix, "paths": kind.paths}
+    return {**known, "fields": fields}
 
 
 def _field(field: FieldInfo, schema: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +85,15 @@ def _resolved(schema: Any, definitions: dict[str, Any]) -> Any:
 def _recipe(path: Path) -> dict[str, Any]:
     text = path.read_text()
     header = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
-    return {"help": "\n".join(header), "tree": yaml.safe_load(text)}
+    return {"help": "\n".join(header), "tree": yaml.safe_load(text), "measured": _measured().get(path.stem)}
+
+
+@cache
+def _measured() -> dict[str, Any]:
+    """What benchmarks/methods.py found of each recipe; nothing before it has run."""
+    path = _folder() / "measured.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
 
 
 def _folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from .api import plan_of
 from .copies import Duplicates, duplicates, formats, known_as
@@ -18,7 +20,7 @@ from .engine import Engine
 from .errors import Failed
 from .forecast import Forecast, forecast
 from .inspection import Inspection, inspected
-from .modalities import Modality
+from .modalities import Modality, Names
 from .plans import MOST_WORKERS, Once, Plan
 from .sources import Columns, read
 from .sources.base import Labels, Source
@@ -123,7 +125,7 @@ def doctor(
         splits=_counts(known_as(source, "split")),
         groups=len(_counts(known_as(source, "group")) or {}) or None,
         columns=source.table.column_names,
-        notes=list(source.notes),
+        notes=[*source.notes, *plan.because],
         machine=Machine(os.cpu_count() or 1, _name(engine.device), known.items_per_second if known else None),
         plan=known,
         problem=problem,
@@ -148,8 +150,8 @@ def draw_views(data: Data, source: Source, seed: int, out: Path) -> None:
     """
     role, modality = next(iter(data.modality.items()))
     anywhere = np.random.default_rng(0).permutation(len(source)).tolist()
-    _, items = readable(source, role, modality, anywhere, VIEWED)
-    picture = data.views[role].sheet(items, modality, seed)
+    rows, items = readable(source, role, modality, anywhere, VIEWED)
+    picture = data.views[role].sheet(items, modality, Names(seed, 0, torch.tensor(rows)))
     try:
         picture.save(out, format="PNG")
     except OSError as error:
@@ -180,10 +182,15 @@ def _options(
     named = {role: each if isinstance(each, str) else "+".join(each) for role, each in columns.items()}
     return [
         *([str(recipe)] if isinstance(recipe, str | Path) else []),
-        *(f"{name}={value}" for name, value in overrides.items() if name != "budget"),
+        *(f"{name}={_word(value)}" for name, value in overrides.items() if name != "budget"),
         *(["--columns", ",".join(f"{role}={name}" for role, name in named.items())] if named else []),
         *(word for pattern in exclude for word in ("--exclude", pattern)),
     ]
+
+
+def _word(value: Any) -> str:
+    """A value as the command line takes it."""
+    return str(yaml.safe_dump(value, default_flow_style=True, width=math.inf)).removesuffix("...\n").strip()
 
 
 def _next(source: str, options: Sequence[str], budget: str | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from .errors import Failed, WrongCall
 from .folder import write_json
+from .layout import must_be_new
 from .loaded import LoadedEncoder, Progress
 from .sources.base import Quarantine, Source
 from .space import Space
@@ -48,25 +50,14 @@ def embed_to(
         Failed: the disk is full.
     """
     checked(out, dtype)
-    if out.exists():
-        raise WrongCall(f"{out} exists already: delete it, or name another --out")
-    if not out.parent.is_dir():
-        raise WrongCall(f"{out.parent} does not exist: name another --out, or make the folder first")
-    bad = Quarantine() if quarantine is None else quarantine
-    shards = Shards(out.with_name(f".{out.name}.parts"), encoder, source)
-    rows = 0
-    for start in range(0, len(source), SHARD):
-        shards.make(start, workers, bad, progress)
-    if 2 * len(bad) > len(source):
-        raise Failed(f"{source.name}: more than half of {len(source):,} items cannot be read; {out} was not written")
-    for id, reason in source.unlisted.items():
-        bad.add(id, reason)
+    bad, rows = Quarantine() if quarantine is None else quarantine, 0
+    shards = Shards(out, encoder, source)
+    shards.make(workers, bad, progress)
     with writing(out, encoder.fingerprint, dtype) as writer:
-        for start in range(0, max(len(source), 1), SHARD):
-            part = shards.read(start)
+        for part in shards:
             rows += len(part)
             writer.append(part.ids, {"": part.vectors}, part.table)
-    shutil.rmtree(shards.folder, ignore_errors=True)
+    shards.remove()
     return Embedded(str(out), rows, encoder.dim, encoder.fingerprint, len(bad))
 
 
@@ -85,22 +76,53 @@ def _read(path: Path) -> Any:
 
 
 class Shards:
-    """Embedded pieces of a source in a folder beside the file that they will make."""
+    """Embedded pieces of a source in a folder beside the file that they will make; iterate for the spaces.
 
-    def __init__(self, folder: Path, encoder: LoadedEncoder, source: Source) -> None:
-        self.folder, self.encoder, self.source = folder, encoder, source
+    Raises:
+        WrongCall: the file exists, or its folder does not.
+        Failed: nothing can be written there.
+    """
+
+    def __init__(self, out: Path, encoder: LoadedEncoder, source: Source) -> None:
+        must_be_new(out)
+        if not out.parent.is_dir():
+            raise WrongCall(f"{out.parent} does not exist: name another --out, or make the folder first")
+        self.out, self.encoder, self.source = out, encoder, source
+        self.folder = out.with_name(f".{out.name}.parts")
         about = {"fingerprint": encoder.fingerprint, "source": _stamp(source), "rows": SHARD}
-        known = folder / "about.json"
-        if folder.exists() and _read(known) != about:
-            shutil.rmtree(folder)  # of another encoder or source
+        known = self.folder / "about.json"
+        if self.folder.exists() and _read(known) != about:
+            shutil.rmtree(self.folder)  # of another encoder or source
         try:
-            folder.mkdir(parents=False, exist_ok=True)
+            self.folder.mkdir(parents=False, exist_ok=True)
         except OSError as error:
-            raise Failed(f"{folder.parent} cannot be written to: {error.strerror}") from error
+            raise Failed(f"{out.parent} cannot be written to: {error.strerror}") from error
         write_json(known, about)
 
-    def make(self, start: int, workers: int, bad: Quarantine, progress: Progress | None) -> None:
-        """Embed one piece, unless that was done before."""
+    def make(self, workers: int, bad: Quarantine, progress: Progress | None) -> None:
+        """Embed every piece that is not there yet; what cannot be read goes to `bad`.
+
+        Raises:
+            Failed: more than half of the items cannot be read.
+        """
+        many = len(self.source)
+        for start in range(0, many, SHARD):
+            self._make(start, workers, bad, progress)
+        if 2 * len(bad) > many:
+            name = self.source.name
+            raise Failed(f"{name}: more than half of {many:,} items cannot be read; {self.out} was not written")
+        for id, reason in self.source.unlisted.items():
+            bad.add(id, reason)
+
+    def __iter__(self) -> Iterator[Space]:
+        for start in range(0, max(len(self.source), 1), SHARD):
+            yield Space.load(self._paths(start)[0])
+
+    def remove(self) -> None:
+        """Once the file is there."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _make(self, start: int, workers: int, bad: Quarantine, progress: Progress | None) -> None:
         path, said = self._paths(start)
         if path.exists() and said.exists():
             for id, reason in json.loads(said.read_text()).items():
@@ -118,9 +140,6 @@ class Shards:
         write_json(said, own.reasons)
         for id, reason in own.reasons.items():
             bad.add(id, reason)
-
-    def read(self, start: int) -> Space:
-        return Space.load(self._paths(start)[0])
 
     def _paths(self, start: int) -> tuple[Path, Path]:
         return self.folder / f"{start:012d}.parquet", self.folder / f"{start:012d}.json"

@@ -205,7 +205,7 @@ class BatchNorm(_BatchNorm):
     def _shared(self, input: Tensor) -> Tensor:
         mean, variance, count = self._statistics(input.float() if input.dtype.itemsize < 4 else input)
         if self.track_running_stats:
-            self._remember(mean.detach(), variance.detach() * count / (count - 1).clamp_min(1))
+            self._remember(mean.detach(), variance.detach() * count / (count - 1).clamp_min(1), count > 0)
         shape = (1, -1) + (1,) * (input.ndim - 2)
         scale = (variance + self.eps).rsqrt()
         shift = -mean * scale
@@ -221,19 +221,22 @@ class BatchNorm(_BatchNorm):
         squares = (x - mean.view(1, -1, *[1] * (x.ndim - 2))).square().sum(axes)
         every, width = stacked(torch.cat([mean, squares, many])), len(mean)
         means, squared, counts = every[:, :width], every[:, width:-1], every[:, -1:]
-        total = counts.sum().clamp_min(1)
-        overall = (means * counts).sum(0) / total
-        return overall, (squared + counts * (means - overall).square()).sum(0) / total, total.detach()
+        total = counts.sum()
+        overall = (means * counts).sum(0) / total.clamp_min(1)
+        variance = (squared + counts * (means - overall).square()).sum(0) / total.clamp_min(1)
+        return overall, variance, total.detach()
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+    def _remember(self, mean: Tensor, variance: Tensor, seen: Tensor) -> None:
+        """seen: whether any process had a row; statistics of none are none."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
         pace = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), pace)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), pace)
+        share = seen.to(self.running_mean.dtype) * pace
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), share)
 
 
 def with_shared_norm(module: nn.Module) -> nn.Module:

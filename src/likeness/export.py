@@ -20,10 +20,11 @@ from torch import nn
 
 from .encoders import Encoder, Kept
 from .errors import Failed, WrongCall, meant
-from .folder import read_about, write_encoder, write_json
-from .layout import ABOUT, CARD, WEIGHTS
+from .folder import write_encoder, write_json
+from .layout import ABOUT, CARD, HEAD, WEIGHTS
 from .loaded import LoadedEncoder, load
 from .recipe import only_from
+from .weights import read_about
 
 ONNX, PREPROCESSING = "encoder.onnx", "preprocessing.json"
 INPUT, OUTPUT = "input", "features"
@@ -86,9 +87,11 @@ def export(
 def _safetensors(original: Original, folder: Path) -> Exported:
     """encoder.safetensors and encoder.json as in a run folder, so that `likeness.load` reads them too."""
     loaded = original.loaded
-    write_encoder(folder, {loaded.role: Kept(original.recipe, loaded.encoder)}, {loaded.role: loaded.modality})
+    kept = Kept(original.recipe, loaded.encoder, loaded.head)
+    write_encoder(folder, {loaded.role: kept}, {loaded.role: loaded.modality}, loaded.classes)
     (folder / CARD).write_text(_card(original))
-    return Exported([folder / WEIGHTS, folder / ABOUT, folder / CARD])
+    files = [folder / WEIGHTS, folder / ABOUT, *([] if loaded.head is None else [folder / HEAD]), folder / CARD]
+    return Exported(files)
 
 
 def _card(original: Original) -> str:
@@ -102,9 +105,17 @@ def _card(original: Original) -> str:
         WITHOUT.format(code=code, weights=WEIGHTS) if code else "",
         f"## Preprocessing\n\n{getdoc(loaded.modality.plain)}\n\n| what | value | meaning |\n|---|---|---|\n"
         + "\n".join(rows),
+        CLASSIFIER.format(head=HEAD, classes=", ".join(loaded.classes)) if loaded.head is not None else "",
     ]
     return "\n".join(part for part in parts if part) + "\n"
 
+
+CLASSIFIER = """
+## Classifier
+
+`{head}` tells apart, in this order: {classes}. Of features x (N, dim) the logits are
+`normalize(x) * dim**0.5 @ weight.T + bias`.
+"""
 
 WITH = """```python
 import likeness
@@ -146,6 +157,8 @@ def _onnx(original: Original, folder: Path) -> Exported:
             f"the ONNX encoder differs from torch by {difference:.1e}, more than {TOLERANCE:g}: it was deleted"
         )
     write_json(folder / PREPROCESSING, {**about, "difference": difference})
+    if loaded.head is not None:
+        warnings.warn("the classifier is left out: the ONNX file gives features", stacklevel=3)
     return Exported([path, folder / PREPROCESSING], difference)
 
 

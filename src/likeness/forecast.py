@@ -12,7 +12,6 @@ from .engine import Engine
 from .journey import Watch
 from .modalities import Augmentation
 from .plans import BUDGET, Once
-from .recipe import Recipe
 from .sources.base import Source
 from .sources.holdout import hold_out
 
@@ -61,17 +60,17 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
     timed = plan.model_copy(update={"data": data, "budget": plan.budget or BUDGET, "steps": None, "epochs": None})
     with closing(timed.run(source.only(kept), engine, Watch())) as training:
         step = next(training)  # before the first step the plan has timed some, at the smallest and the largest size
-    per_epoch = plan.data.sampling.steps(len(kept), batch)
+    per_epoch = plan.data.sampling.steps(len(kept), batch, plan.data.known(source.only(kept)))
     epochs = plan.epochs or (plan.steps / per_epoch if plan.steps else step.epoch * step.steps / step.number)
     encoders = step.kept()
     return Forecast(
-        method=called(plan.method),
-        encoder=" + ".join(called(each.recipe) for each in encoders.values()),
+        method=plan.method.word,
+        encoder=" + ".join(each.recipe.bare.word for each in encoders.values()),
         parameters=sum(_weights(each) for each in encoders.values()),
         facts={name: fact for modality in plan.data.modality.values() for name, fact in modality.facts.items()},
         views=operations(plan.data.views),
         batch=batch,
-        optimizer=called(plan.optimizer),
+        optimizer=plan.optimizer.word,
         precision=str(engine.precision).removeprefix("torch."),
         training=len(kept),
         held=len(held),
@@ -82,16 +81,9 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
     )
 
 
-def called(recipe: Recipe) -> str:
-    """As it is named on the command line: 'timm:resnet18', 'SimCLR'."""
-    if not recipe.prefix:
-        return recipe.label()
-    return f"{recipe.prefix}:{getattr(recipe, next(iter(type(recipe).model_fields)))}"
-
-
 def operations(views: Mapping[str, Augmentation]) -> list[str]:
     """What is done to make a view, each operation once: 'crop', 'flip', 'colour'."""
-    on = [name for each in views.values() for name in each.operations if getattr(each, name)]
+    on = [name for each in views.values() for name in each.operations]
     return list(dict.fromkeys(name.replace("_", " ") for name in on))
 
 

@@ -4,13 +4,47 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .errors import WrongCall
+from .errors import WrongCall, meant
 
-WEIGHTS, ABOUT = "encoder.safetensors", "encoder.json"
+WEIGHTS, ABOUT, HEAD = "encoder.safetensors", "encoder.json", "head.safetensors"
 RECIPE, SPACE, METRICS = "recipe.yaml", "space.parquet", "metrics.jsonl"
 HOLDOUT, SCORES, QUARANTINE, CARD = "holdout.json", "scores.json", "quarantine.jsonl", "README.md"
 CHECKPOINT, UNTRAINED = "checkpoint", "untrained.safetensors"
 CALL, FINISHED = "checkpoint/call.json", "finished.json"
+FORGOTTEN, TAUGHT = "forgotten.json", "taught.json"
+
+
+def must_be_run(run: Path) -> None:
+    """Refuse a folder that is not there.
+
+    Raises:
+        WrongCall: with what may have been meant.
+    """
+    if not run.is_dir():
+        near = [str(other) for other in run.parent.glob("*") if other.is_dir()] if run.parent.is_dir() else []
+        raise WrongCall(f"run {run} does not exist{meant(str(run), near)}")
+
+
+def must_be_new(file: Path) -> None:
+    """Refuse to write to a file that is there.
+
+    Raises:
+        WrongCall: with the remedy.
+    """
+    if file.exists():
+        raise WrongCall(f"{file} exists already: delete it, or name another --out")
+
+
+def must_have_head(run: Path) -> None:
+    """Refuse a finished run that was not fine-tuned, which tells no classes.
+
+    Raises:
+        WrongCall: it has no head.
+    """
+    if (run / ABOUT).exists() and not (run / HEAD).exists():
+        raise WrongCall(
+            f"{run} has no head to predict with: `likeness train SOURCE finetune from={run} labels=COLUMN` makes one"
+        )
 
 
 def must_be_free(out: Path | None, resume: bool) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from .encoders import Kept
 from .errors import Failed
 from .modalities import Modality
+from .parts import evaluating
 from .sources.base import Quarantine, Source
 from .sources.data import spread
 from .sources.feed import plain
@@ -98,12 +99,9 @@ class Probe:
     @torch.inference_mode()
     def _embedded(self, kept: Kept) -> torch.Tensor:
         module, device = kept.module, next(kept.module.parameters()).device
-        training = module.training
-        module.eval()
-        parts = [
-            encoded(self.stack[start : start + ROWS].to(device), module) for start in range(0, len(self.stack), ROWS)
-        ]
-        module.train(training)
+        starts = range(0, len(self.stack), ROWS)
+        with evaluating(module):
+            parts = [encoded(self.stack[start : start + ROWS].to(device), module) for start in starts]
         return F.normalize(torch.cat(parts).float().cpu(), dim=1)
 
     def _knn(self, unit: torch.Tensor) -> float | None:

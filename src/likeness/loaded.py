@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .encoders import Head
 from .engine import device_of
 from .errors import Failed, WrongCall, meant
-from .folder import build, read_about
+from .folder import build, read_head
 from .layout import CHECKPOINT, UNTRAINED, WEIGHTS
 from .modalities import Modality, Unreadable
+from .predictions import Predictions
 from .recipe import only_from
 from .sources import read
 from .sources.base import Quarantine, Source
 from .sources.feed import plain
 from .space import Space
 from .stacks import Stack, encoded
+from .weights import read_about
 
 ROWS = 256  # items embedded at a time
 Progress = Callable[[int, int], None]  # items done, items in all
@@ -32,12 +35,23 @@ class LoadedEncoder(nn.Module):
     role, dim:   what it encodes, and how wide its features are
     modality:    how items are read and preprocessed
     fingerprint: equal for encoders whose vectors may be compared
+    head:        features (N, dim) to logits (N, classes), where fine-tuning taught one; else None
+    classes:     names of what the head tells apart
     """
 
-    def __init__(self, encoder: nn.Module, modality: Modality, role: str, dim: int, fingerprint: str) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        modality: Modality,
+        role: str,
+        dim: int,
+        fingerprint: str,
+        head: Head | None = None,
+        classes: Sequence[str] = (),
+    ) -> None:
         super().__init__()
-        self.encoder, self.modality = encoder, modality
-        self.role, self.dim, self.fingerprint = role, dim, fingerprint
+        self.encoder, self.modality, self.head = encoder, modality, head
+        self.role, self.dim, self.fingerprint, self.classes = role, dim, fingerprint, tuple(classes)
         self.eval()
 
     def forward(self, stack: Stack) -> Tensor:
@@ -90,6 +104,50 @@ class LoadedEncoder(nn.Module):
         chosen = source.only(rows)
         return Space(vectors, list(chosen.ids), chosen.table, self.fingerprint, encoder=self)
 
+    def predict(
+        self,
+        data: Any,
+        *,
+        batch: int = ROWS,
+        workers: int = 2,
+        quarantine: Quarantine | None = None,
+        progress: Progress | None = None,
+    ) -> Predictions:
+        """The class of every item of a source, in order, unreadable ones left out (and named in `quarantine`).
+
+        Raises:
+            WrongCall: the encoder has no head, since it was not fine-tuned.
+        """
+        self.must_classify()
+        return self.classified(self.embed(data, batch=batch, workers=workers, quarantine=quarantine, progress=progress))
+
+    def classified(self, space: Space) -> Predictions:
+        """The same of items that it has embedded before.
+
+        Raises:
+            WrongCall: the encoder has no head, or the vectors are another encoder's.
+        """
+        head = self.must_classify()
+        if space.fingerprint and space.fingerprint != self.fingerprint:
+            raise WrongCall(f"the vectors are of encoder {space.fingerprint}, this one is {self.fingerprint}")
+        with torch.inference_mode():
+            vectors = torch.tensor(space.vectors, device=head.weight.device)
+            likely = [head(rows).softmax(1).cpu() for rows in vectors.split(ROWS)]
+        return Predictions(space.ids, self.classes, torch.cat(likely).numpy())
+
+    def must_classify(self) -> Head:
+        """The head.
+
+        Raises:
+            WrongCall: there is none.
+        """
+        if self.head is None:
+            raise WrongCall(
+                "the encoder has no head to predict with: likeness.train(data, 'finetune', start=RUN, labels=COLUMN) "
+                "makes one"
+            )
+        return self.head
+
     def embed_one(self, raw: Any) -> np.ndarray:
         """(dim,) the vector of one item: a path, bytes, a PIL image or an array."""
         device = next(self.parameters(), torch.empty(0)).device
@@ -135,4 +193,5 @@ def load(
     with only_from(allow):
         modality: Modality = Modality.of(roles[chosen]["preprocessing"])
     name = f"{about['fingerprint']}{'-untrained' if untrained else ''}"
-    return LoadedEncoder(kept.module, modality, chosen, roles[chosen]["dim"], name).to(place)
+    head, classes = (None if untrained else read_head(folder, about, chosen)) or (None, ())
+    return LoadedEncoder(kept.module, modality, chosen, roles[chosen]["dim"], name, head, classes).to(place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any, Generic, Literal, TypeVar
@@ -13,9 +13,8 @@ from typing import Any, Generic, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-from .engine import stacked
+from .chunks import in_chunks
 from .stacks import Stack, encoded
 from .views import Embeddings, Origin, Views
 
@@ -39,9 +38,9 @@ def mlp(*widths: int, norm: Norm = "hidden") -> nn.Sequential:
 class Tower(nn.Module):
     """An encoder with its projection head: views to embeddings (N, D), for any N, also 0.
 
-    split: rows the encoder sees at a time. Its activations are then not kept but computed again in backward, so that
-           memory grows with `split` and not with N; head and loss see all rows. Batch norm in the encoder then
-           normalises over chunks, not over the batch.
+    split: rows the encoder sees at a time, to fit a large batch in little memory; head and loss see all rows. None or
+           0: all. Of things of unequal size, as many values as so many rows have on average. Batch norm in the encoder
+           then normalises over chunks, not over the batch.
     """
 
     def __init__(self, encoder: nn.Module, head: nn.Module, split: int | None = None) -> None:
@@ -52,40 +51,19 @@ class Tower(nn.Module):
         return Embeddings(self.head(self.encode(views.data)), views.origin)
 
     def encode(self, data: Stack) -> Tensor:
-        if self.split is None:
-            return encoded(data, self.encoder)
-        most = int(stacked(torch.tensor(len(data), device=_device(self))).max())
-        count = max(math.ceil(most / self.split), 1)  # the same in every process: chunks may hold collectives
-        edges = [len(data) * n // count for n in range(count + 1)]  # of even size, lest the last hold a single row
-        return torch.cat([self._light(data[a:b]) for a, b in pairwise(edges)])
-
-    def _light(self, chunk: Stack) -> Tensor:
-        """Features of one chunk, nothing kept but the chunk and the state of random numbers."""
-
-        def both() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return nullcontext(), buffers_kept(self.encoder)
-
-        return checkpoint(encoded, chunk, self.encoder, use_reentrant=False, context_fn=both)
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next(module.parameters()).device
+        return in_chunks(data, self.encoder, self.split) if self.split else encoded(data, self.encoder)
 
 
 @contextmanager
-def buffers_kept(module: nn.Module) -> Iterator[None]:
-    """What moves inside (running statistics) are copies of the buffers; the buffers themselves come back.
-
-    Leaving `track_running_stats` off instead makes torch's batch norm save fewer tensors, which checkpointing refuses.
-    """
-    own = [(m, dict(m._buffers)) for m in module.modules()]
-    for m, buffers in own:
-        m._buffers.update({name: None if b is None else b.clone() for name, b in buffers.items()})
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Inside, all of the module is in evaluation mode; then each part is in the mode it was in before."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
     try:
         yield
     finally:
-        for m, buffers in own:
-            m._buffers.update(buffers)
+        for part, training in modes:
+            part.training = training
 
 
 class Follower(nn.Module, ABC):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import closing
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr
 
 from .encoders import Kept
 from .encoders.defaults import default_encoder
@@ -17,13 +18,20 @@ from .engine import Engine
 from .errors import WrongCall
 from .journey import Journey, Watch
 from .limits import seconds_of
+from .memory import decoded, with_room
 from .methods import Method
-from .modalities import Modality
+from .modalities import Augmentation, Modality
+from .parts import evaluating
 from .recipe import Recipe
 from .sources.base import Quarantine, Source
 from .sources.data import Data
 from .sources.feed import Feed
-from .training import AdamW, Descent, Growth, Learner, Optimizer, State, Step
+from .sources.sampling import Shuffle
+from .starting import beginning, shown, start_of, taught_by
+from .stored import vectors_of
+from .training import AdamW, Adaptation, Descent, Growth, Learner, Optimizer, State, Step
+from .training.course import LEAST
+from .views import Batch
 
 Training = Generator[Step, None, dict[str, Kept]]  # yields every step, returns the encoders kept
 
@@ -72,22 +80,39 @@ class Once(Plan):
 
     method: Method
     """How to learn."""
+    start: str | None = None
+    """Weights to start from (`from=`): a run, a .safetensors file, timm:NAME[:FILE], hf:OWNER/NAME or a folder with
+    config.json and model.safetensors; nothing is downloaded. Null: random weights."""
+    adapt: Adaptation = Adaptation()
+    """How an encoder that starts from weights changes."""
+
+    _because: tuple[str, ...] = PrivateAttr(default=())
 
     def fitted(self, source: Source, engine: Engine) -> Once:
         if self.steps and self.epochs:
             raise WrongCall(f"steps={self.steps} and epochs={self.epochs} were both given: give one of them")
-        data = self.data.fitted(source)
+        saved = start_of(self.method, self.start, self.adapt)
+        data = self.data
+        for weights in (saved, *taught_by(self.method)):
+            data = data if weights is None else shown(data, weights)
+        data, vectors = data.fitted(source), self._vectors(source)
         role = getattr(self.method, "role", None)
         if len(data.modality) > 1 and role not in data.modality:
             names = " and ".join(data.modality)
             raise WrongCall(f"{source.name} has the roles {names}: say which with role={next(iter(data.modality))}")
-        facts = {**data.facts(source), "encoder": default_encoder(next(iter(data.modality.values())), engine.device)}
+        encoder = default_encoder(next(iter(data.modality.values())), engine.device)
+        facts = {**data.facts(source), "encoder": encoder, "vector_dim": None if vectors is None else vectors.shape[1]}
         open_ended = self.steps is None and self.epochs is None
         budget = self.budget or (BUDGET if open_ended else None)
         if budget is not None:
             seconds_of(budget)
-        method = self.method.filled(facts).filled(facts)  # again, for an encoder that was itself filled in
-        return self.model_copy(update={"data": data, "method": method, "budget": budget})._with_views_that_fit()
+        method = self.method if saved is None else beginning(self.method, saved)
+        method = method.filled(facts).filled(facts)  # again, for an encoder that was itself filled in
+        known: dict[str, Any] = {"data": data, "method": method, "budget": budget}
+        if saved is not None:
+            asked = {"fresh": saved.fresh, "lora": saved.lora}
+            known |= {"start": saved.path, "adapt": self.adapt.model_copy(update=asked)}
+        return self.model_copy(update=known)._with_views_that_fit()._with_room(source, engine)
 
     def _with_views_that_fit(self) -> Once:
         """With views of full size where an encoder takes no smaller ones, as many transformers do.
@@ -95,15 +120,38 @@ class Once(Plan):
         Raises:
             WrongCall: it cannot take those either.
         """
-        growth, encoders = self.growth, self.untrained()
-        sizes = {growth.at(0.0), growth.at(1.0)} - {growth.size}
+        encoders, views = self.untrained(), self.data.views
         for role, kept in encoders.items():
             must_take(kept, self.data.modality[role])
-        if all(
-            takes(kept, self.data.modality[role], size) is None for role, kept in encoders.items() for size in sizes
-        ):
+            must_take_views(kept, self.data.modality[role], views[role])
+            for weights in taught_by(self.method):
+                must_take(Kept(weights, weights.build()), self.data.modality[role])
+        smaller = [
+            (role, side) for role in encoders for size in self.growth.telling for side in views[role].sides(size)
+        ]
+        if all(takes(encoders[role], self.data.modality[role], side) is None for role, side in smaller):
             return self
         return self.model_copy(update={"data": self.data.model_copy(update={"grow": (1.0, 1.0)})})
+
+    def _with_room(self, source: Source, engine: Engine) -> Once:
+        """With chunks for the encoder where memory would not do, weighed by a few views of full size."""
+
+        def draw(items: int) -> Batch:
+            few = self.data.model_copy(update={"batch": items * engine.world, "sampling": Shuffle()})
+            with closing(self.model_copy(update={"data": few}).feed(source, engine, Quarantine())) as feed:
+                return feed.draw(feed.prepare(0, self.growth.largest), engine.device)
+
+        share = math.ceil((self.data.batch or len(source)) / engine.world)
+        taken = decoded(source, self.data.modality) if engine.device.type == "cpu" else 0.0
+        method, because = with_room(self.method, draw, share, engine, taken)
+        plan = self.model_copy(update={"method": method})
+        plan._because = because
+        return plan
+
+    @property
+    def because(self) -> tuple[str, ...]:
+        """What was chosen for this machine when the plan was fitted, and why, in words."""
+        return self._because
 
     @property
     def growth(self) -> Growth:
@@ -118,7 +166,8 @@ class Once(Plan):
 
     def run(self, source: Source, engine: Engine, watch: Watch, state: State | None = None) -> Training:
         torch.manual_seed(self.seed)
-        descent = Descent(Learner(self.method), self.optimizer, engine, self.data.batch or len(source))
+        batch = self.data.batch or len(source)
+        descent = Descent(Learner(self.method), self.optimizer, engine, batch, self.adapt)
         if self.compile:
             for kept in descent.kept().values():
                 kept.module.compile()
@@ -128,6 +177,10 @@ class Once(Plan):
         with closing(feed):
             yield from Journey(feed, descent, watch, self.growth, length, budget).run(state)
         return descent.kept()
+
+    def _vectors(self, source: Source) -> torch.Tensor | None:
+        """Stored vectors of the items, which training may know; None where there are none."""
+        return None if self.data.vectors is None else vectors_of(source, self.data.vectors)
 
     def feed(self, source: Source, engine: Engine, quarantine: Quarantine) -> Feed:
         """The batches of training: step number -> this process's share."""
@@ -143,20 +196,19 @@ class Once(Plan):
             world=engine.world,
             workers=data.workers or min(os.cpu_count() or 1, MOST_WORKERS),
             quarantine=quarantine,
-            labels=source.column(data.labels) if data.labels else None,
+            labels=data.known(source),
+            vectors=self._vectors(source),
         )
 
 
 def takes(kept: Kept, modality: Modality, size: int | None = None) -> str | None:
     """Why an encoder cannot take two rows of what it will be shown, at another size if one is given; None if it can."""
-    shown = modality if size is None else modality.model_copy(update={"size": size})
+    resized = modality if size is None else modality.model_copy(update={"size": size})
     try:
-        with torch.inference_mode():
-            kept.module.eval()(shown.example())
+        with torch.inference_mode(), evaluating(kept.module):
+            kept.module(resized.example())
     except (RuntimeError, ValueError, AssertionError) as error:
         return str(error).splitlines()[0]
-    finally:
-        kept.module.train()
     return None
 
 
@@ -169,4 +221,22 @@ def must_take(kept: Kept, modality: Modality) -> None:
     why = takes(kept, modality)
     if why is not None:
         facts = ", ".join(f"{name} {value}" for name, value in modality.facts.items())
-        raise WrongCall(f"encoder {kept.recipe.label()} cannot take the data ({facts}): {why}")
+        raise WrongCall(f"encoder {kept.recipe.bare.label()} cannot take the data ({facts}): {why}")
+
+
+def must_take_views(kept: Kept, modality: Modality, augmentation: Augmentation) -> None:
+    """Try an encoder with views that are smaller than what it is made for, as multi-crop has them.
+
+    Raises:
+        WrongCall: it cannot take them; the message names the nearest size that it takes.
+    """
+    size = modality.facts.get("size", 0)
+    for side in augmentation.sides(size) if size else ():
+        why = takes(kept, modality, side) if side != size else None
+        if why is not None:
+            others = sorted(range(LEAST, size, LEAST), key=lambda other: abs(other - side))
+            fit = next((other for other in others if takes(kept, modality, other) is None), size)
+            raise WrongCall(
+                f"encoder {kept.recipe.bare.label()} cannot take views of {side} of {size} pixels: {why.rstrip('.')}; "
+                f"the nearest it takes are of {fit}: resolution={fit / size:.3g}"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ class Recipe(BaseModel):
 
     prefix: ClassVar[str] = ""
     """`prefix:REST` is this recipe with its first field set to REST, as in `timm:resnet18`."""
+
+    paths: ClassVar[bool] = False
+    """Whether a path that exists is this recipe, its first field the whole word, as in `encoder=runs/photos`."""
 
     @classmethod
     def names(cls) -> dict[str, type[Self]]:
@@ -85,10 +89,19 @@ class Recipe(BaseModel):
     def short(cls, text: str) -> Tree:
         """The tree that a bare word stands for: `InfoNCE`, `timm:resnet18`, `mylab:MyLoss`."""
         start, _, rest = text.partition(":")
-        for name, kind in cls.names().items():
-            if rest and kind.prefix == start:
-                return {"kind": name, next(iter(kind.model_fields)): rest}
+        known = cls.names()
+        there = text.lower() not in {name.lower() for name in known} and (os.path.exists(text) or len(known) == 1)
+        for name, kind in known.items():
+            if (rest and kind.prefix == start) or (there and kind.paths):
+                return {"kind": name, next(iter(kind.model_fields)): text if kind.paths else rest}
         return {"kind": text}
+
+    @property
+    def word(self) -> str:
+        """The bare word that stands for it, as `short` reads it: its first field too where it has a prefix."""
+        if not self.prefix:
+            return self.label()
+        return f"{self.prefix}:{getattr(self, next(iter(type(self).model_fields)))}"
 
     @model_validator(mode="wrap")
     @classmethod
@@ -144,13 +157,18 @@ class Recipe(BaseModel):
         """Every field, defaults too, so that the file alone repeats the run."""
         path.write_text(yaml.safe_dump(self.tree(), sort_keys=False, allow_unicode=True))
 
+    def settled(self) -> Self:
+        """With fields that are None and say so by themselves (a path's content); `filled` asks for it first."""
+        return self
+
     def filled(self, facts: Mapping[str, Any]) -> Self:
         """The recipe with fields that are None and whose names are among the facts set to them, at any depth.
 
         Facts under a role's name hold for what a mapping keeps under that name: {"image": {"channels": 3}}.
         """
-        changed = {name: _filled(getattr(self, name), name, facts) for name in type(self).model_fields}
-        return self.model_copy(update=changed)
+        known = self.settled()
+        changed = {name: _filled(getattr(known, name), name, facts) for name in type(known).model_fields}
+        return known.model_copy(update=changed)
 
     @property
     def fingerprint(self) -> str:

@@ -20,15 +20,19 @@ from .encoders import Kept
 from .engine import Engine, agreed
 from .errors import Failed, Interrupted
 from .folder import joined, write_encoder, write_json
+from .forgetting import Forgotten, forgotten
 from .journey import Watch
 from .layout import CALL, CHECKPOINT, FINISHED, HOLDOUT, METRICS, QUARANTINE, RECIPE, SPACE, UNTRAINED
 from .live import Look, Probe
 from .loaded import LoadedEncoder
 from .logbook import Event, Log, Meter, Track
+from .modalities import Modality
 from .plans import Once, Training
 from .sources import holdout
 from .sources.base import Source
 from .sources.holdout import Rows
+from .space import Space
+from .teaching import Taught, taught
 from .training import State, Step, checkpoint
 
 SAVE = 60.0  # seconds between checkpoints
@@ -76,6 +80,8 @@ class Session:
     state: State | None = None
     track: bool = False
     summary: Summary | None = None
+    forgotten: Forgotten | None = None
+    taught: Taught | None = None
 
     def __post_init__(self) -> None:
         self.training = self.source.only(self.kept)
@@ -197,10 +203,24 @@ class Session:
         workers = self.plan.data.workers or 2
         space = encoder.embed(self.source, workers=workers, quarantine=self.watch.quarantine)
         space.save(self.run / SPACE)
+        self._compare(role, modality, space, workers)
+        self.taught = taught(self.plan, self.source, self.kept, self.held, encoder, space, workers)
+        if self.taught is not None:
+            self.taught.write(self.run)
         self._write_quarantine()
         self.summary = self._summary(interrupted=False)
         write_json(self.run / FINISHED, asdict(self.summary))
         write_card(self.run)
+
+    def _compare(self, role: str, modality: Modality, after: Space, workers: int) -> None:
+        """What was forgotten of the weights that training started from, where it did."""
+        if self.plan.start is None:
+            return
+        first = self.untrained[role]
+        before = LoadedEncoder(first.module, modality, role, first.recipe.dim, "start").to(self.engine.device)
+        self.forgotten = forgotten(self.plan.start, self.source, self.kept, self.held, before, after, workers)
+        if self.forgotten is not None:
+            self.forgotten.write(self.run)
 
     def _summary(self, interrupted: bool) -> Summary:
         bad = len(self.watch.quarantine)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,9 @@ from .modalities import Modality
 from .sources import holdout
 from .sources.base import Quarantine, Source, labels_of
 from .sources.feed import each
+from .sources.labelled import is_file, read_labels
 from .space import Space
+from .whereabouts import CONFIG
 
 Sides = tuple[Space, Space]  # training and test items of one encoder
 Progress = Callable[[str], None]
@@ -87,7 +88,7 @@ def score(
     baselines: runs, files of vectors, or timm:NAME whose weights are on this machine
     """
     parts, bad = split(run, source, test), Quarantine()
-    if labels is not None and not labels.lower().endswith(".csv"):
+    if labels is not None and not is_file(labels):
         parts.train.column(labels)  # a wrong name answers before anything is embedded
     trained = load(run, role=role, allow=allow, device=device)
     known = _labelling(labels)
@@ -142,9 +143,8 @@ def _labelling(labels: str | None) -> Callable[[Space], Space]:
     """Gives a space the labels that are asked for."""
     if labels is None:
         return lambda space: space
-    path = Path(labels)
-    if path.suffix.lower() == ".csv":
-        named = read_labels(path)
+    if is_file(labels):
+        named = read_labels(Path(labels))
         return lambda space: space.labelled(named)
 
     def renamed(space: Space) -> Space:
@@ -158,35 +158,19 @@ def _labelling(labels: str | None) -> Callable[[Space], Space]:
     return renamed
 
 
-def read_labels(path: Path) -> dict[str, str | None]:
-    """id -> label, from a CSV file with those two columns.
-
-    Raises:
-        WrongCall: the file is missing or has other columns.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise WrongCall(f"labels {path} cannot be read: {error}") from None
-    if not rows or not {"id", "label"} <= set(rows[0]):
-        raise WrongCall(f"labels {path} must be a CSV file with the columns id,label")
-    return {row["id"]: row["label"] or None for row in rows}
-
-
 def _baseline(
     name: str, trained: LoadedEncoder, allow: Sequence[str], device: str, workers: int, bad: Quarantine
 ) -> Callable[[Source], Space]:
     """How another encoder places a source: a run, stored vectors found by id, or a network of timm."""
     path = Path(name)
-    if path.is_dir():
+    if path.is_dir() and not (path / CONFIG).exists():
         other = load(path, allow=allow, device=device)
     elif path.suffix.lower() in (".parquet", ".csv"):
         return _stored(Space.load(path), name)
     else:
-        from .public import timm_encoder
+        from .public import public_encoder
 
-        other = timm_encoder(name, trained, device)
+        other = public_encoder(name, trained, device)
     return lambda side: other.embed(side, workers=workers, quarantine=bad)
 
 

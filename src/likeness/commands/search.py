@@ -59,11 +59,12 @@ def search(asked: Asked, queries: Sequence[str], inside: str | None, k: int, she
 
 def _searched(asked: Asked, encoder: LoadedEncoder, inside: str | None, to: Console) -> tuple[Space, Source | None]:
     """What is searched: stored vectors or a source embedded now; and where the items themselves are, if known."""
-    if inside is None:
-        return replace(Space.load(asked.run / SPACE), encoder=encoder), trained_on(asked.run)
-    if holds_vectors(Path(inside)):
-        return replace(Space.load(inside), encoder=encoder), trained_on(asked.run)
-    source = asked.source(inside)
+    stored = asked.run / SPACE if inside is None else Path(inside)
+    if (inside is None and stored.exists()) or (inside is not None and holds_vectors(stored)):
+        return replace(Space.load(stored), encoder=encoder), trained_on(asked.run)
+    source = trained_on(asked.run) if inside is None else asked.source(inside)
+    if source is None:
+        raise WrongCall(f"{asked.run} has no {SPACE}, and its source is gone: say what to search with --in SOURCE")
     with bar(to, "embedding") as move:
         return encoder.embed(source, workers=asked.workers, progress=move), source
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -21,6 +22,7 @@ SHELVES = {  # what a person looks for -> the abstract recipe behind it
     "optimizers": "Optimizer",
     "evaluations": "Evaluation",
 }
+SCORED = {"kNN": "knn", "linear": "linear", "ARI": "ari"}
 
 
 def listed(name: str, machine: bool, quiet: bool) -> None:
@@ -36,13 +38,19 @@ def listed(name: str, machine: bool, quiet: bool) -> None:
             print(json.dumps(shelves))
             return
         to.print(_shelves(book, shelves))
+        on = next((about["measured"]["on"] for about in book.recipes.values() if about["measured"]), None)
+        if on is not None:
+            to.print(f" kNN: % on {on}", style="dim")
         to.print(" next: likeness show simclr · likeness train SOURCE simclr temperature=0.2", style="dim")
         return
     help_, tree = _entry(book, name)
     if machine:
-        print(json.dumps({"name": name, "help": help_, "tree": tree}))
+        measured = book.recipes.get(name.lower(), {}).get("measured")
+        print(json.dumps({"name": name, "help": help_, "tree": tree, "measured": measured}))
         return
     to.print(f"[bold]{name}[/]  {help_}")
+    if (found := book.recipes.get(name.lower(), {}).get("measured")) is not None:
+        to.print(f" {_measured(found)}", style="dim")
     to.print(_fields(book, tree))
 
 
@@ -57,32 +65,44 @@ def _entry(book: Catalogue, name: str) -> tuple[str, Tree]:
     raise WrongCall(f"the catalogue has no {name!r}{meant(name, every)} (`likeness show` lists it)")
 
 
+def _measured(found: Mapping[str, Any]) -> str:
+    """What a benchmark made of a recipe, in one line."""
+    scores = " · ".join(f"{name} {_score(found[key])}" for name, key in SCORED.items() if key in found)
+    return f"measured on {found['on']}, n = {found['n']}: {scores} · {found['cost']:.2g} x SimCLR's time"
+
+
+def _score(values: Sequence[float]) -> str:
+    middle, low, high = values
+    return f"{middle:.1f}" if low == high else f"{middle:.1f} [{low:.1f}, {high:.1f}]"
+
+
 def _shelves(book: Catalogue, shelves: dict[str, list[str]]) -> Table:
-    table = _table(2)
+    table = _table(names=3, more=1)
     for shelf, names in shelves.items():
         for n, name in enumerate(names):
-            help_ = book.recipes[name]["help"] if shelf == "recipes" else book.kinds[name]["help"]
-            table.add_row(f" {shelf if n == 0 else ''}", f"[bold]{name}[/]", help_.splitlines()[0])
+            about = book.recipes[name] if shelf == "recipes" else book.kinds[name]
+            score = f"kNN {found['knn'][0]:.1f}" if (found := about.get("measured")) else ""
+            table.add_row(f" {shelf if n == 0 else ''}", f"[bold]{name}[/]", score, about["help"].splitlines()[0])
     return table
 
 
-def _table(names: int) -> Table:
-    """A table of three columns; the first ones hold names, which are never cut short."""
+def _table(names: int, more: int) -> Table:
+    """A table of `names` columns that are never cut short, and `more` that are."""
     table = Table.grid(padding=(0, 2))
-    for column in range(3):
+    for column in range(names + more):
         table.add_column(no_wrap=column < names)
     return table
 
 
 def _fields(book: Catalogue, tree: Tree) -> Table:
-    table = _table(1)
+    table = _table(names=1, more=2)
     for place in book.places(tree):
         value: Any = tree
         for part in place.path:
             value = value[part]
         if not place.about["recipe"]:
             table.add_row(f" {place.name}", _plain(value), f"[dim]{place.about['help']}[/]")
-        elif not place.about["many"]:
+        elif not (place.about["many"] and value):
             table.add_row(f" {place.name}", f"[cyan]{value['kind'] if value else 'null'}[/]", place.about["help"])
     return table
 

@@ -12,8 +12,7 @@ from ..api import Call, begin
 from ..catalogue import DEFAULT, FALLBACK
 from ..encoders import Encoder
 from ..engine import Engine
-from ..forecast import called
-from ..layout import QUARANTINE, WEIGHTS
+from ..layout import HEAD, QUARANTINE, WEIGHTS
 from ..runs import Session, Summary
 from ..screen import TrainScreen, clock, console
 from .asked import name_bad
@@ -77,7 +76,7 @@ def _plan(to: Console, session: Session, chosen: bool) -> None:
         "plan": " · ".join(
             [
                 plan.method.label(),
-                called(encoder),
+                encoder.bare.word,
                 f"{role}: {facts}",
                 f"batch {data.batch}",
                 plan.optimizer.label(),
@@ -86,6 +85,7 @@ def _plan(to: Console, session: Session, chosen: bool) -> None:
             ]
         ),
         **({"because": " · ".join(reasons)} if reasons else {}),
+        **({"starts from": " · ".join([plan.start, *plan.adapt.words])} if plan.start else {}),
         "goes on in" if session.state else "run": f"{session.run} · Ctrl-C saves",
     }
     for name, text in lines.items():
@@ -99,13 +99,21 @@ def _reasons(session: Session, encoder: Encoder, chosen: bool) -> list[str]:
     recipe = f"{DEFAULT.get(kind, FALLBACK)} for {machine}" if chosen else ""
     small, large, size = growth.at(0.0), growth.at(1.0), growth.size
     views = f"views of {small}{f' to {large}' if large != small else ''} px cost less, the encoder sees {size}"
-    return [part for part in (recipe, views if small != size else "", encoder.note) if part]
+    return [part for part in (recipe, views if small != size else "", encoder.note, *session.plan.because) if part]
 
 
 def _ending(to: Console, session: Session, summary: Summary, source: str) -> None:
     """What a finished run says."""
     to.print(f" done {clock(summary.seconds)} · {summary.run}/{WEIGHTS}", markup=False)
+    if session.forgotten is not None:
+        half = f"likeness interpolate {summary.run} --share 0.5 --out {summary.run}-half"
+        to.print(f" {session.forgotten.line} · for more of the start: {half}", markup=False)
+    if session.taught is not None:
+        to.print(f" {session.taught.line}", markup=False)
     if summary.quarantined:
         name_bad(to, session.watch.quarantine)
         to.print(f" all in {summary.run}/{QUARANTINE}", markup=False)
-    to.print(f" next: likeness evaluate {summary.run} {source} · likeness search {summary.run} QUERY", markup=False)
+    predict = f" · likeness predict {summary.run} SOURCE --out FILE" * Path(summary.run, HEAD).exists()
+    to.print(
+        f" next: likeness evaluate {summary.run} {source} · likeness search {summary.run} QUERY{predict}", markup=False
+    )

@@ -38,6 +38,11 @@ class Encoder(Recipe, ABC):
         return weights
 
     @property
+    def public(self) -> str | None:
+        """What `from=` calls the weights that were published of it; None where it knows of none."""
+        return None
+
+    @property
     def code(self) -> str | None:
         """Lines of Python that build the network as `model` without this package; None where there are none."""
         return None

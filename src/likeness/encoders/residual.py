@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .base import Encoder
+from .norms import Norm, normed
 
 
 class Residual(Encoder):
@@ -22,13 +23,16 @@ class Residual(Encoder):
     """Colour channels; null: as the data have."""
     widths: tuple[PositiveInt, ...] = (32, 64, 256)
     """Filters of each stage; the last is the width of the features."""
+    norm: Norm = "batch"
+    """What norms the filters' outputs: batch norm; group norm, which looks at one row at a time, so that `split` is
+    exact; or frozen, batch norm by its running statistics, which stand still: for weights that exist."""
 
     @property
     def dim(self) -> int:
         return self.widths[-1]
 
     def build(self) -> nn.Module:
-        return ResidualNet(self.channels or 3, self.widths)
+        return normed(ResidualNet(self.channels or 3, self.widths), self.norm)
 
 
 class ResidualNet(nn.Module):

@@ -11,13 +11,17 @@ from torch import Tensor, nn
 
 from ..errors import Failed, WrongCall
 from ..recipe import only_from
-from ..weights import Found, below, find, misfit
+from ..weights import below, misfit
+from ..whereabouts import Found, find
 from .base import Encoder
+from .lora import adapt
+from .norms import frozen
 
 
 class Saved(Encoder):
     """Weights that exist, in the network that they were made for: a start, a teacher, a locked tower."""
 
+    prefix: ClassVar[str] = "hf"
     paths: ClassVar[bool] = True
 
     path: str
@@ -32,6 +36,8 @@ class Saved(Encoder):
     """Beginnings of the names of tensors that are drawn anew instead of loaded, such as conv1."""
     lora: PositiveInt | None = None
     """Rank of the low-rank changes that are learned instead of the weights; null: the weights learn."""
+    frozen: bool = False
+    """Whether batch norm goes by the mean and variance that come with the weights, also in training."""
 
     @property
     def dim(self) -> int:
@@ -94,6 +100,10 @@ class Saved(Encoder):
         if why is not None:
             raise WrongCall(f"the weights of {self.path} do not fit {bare.label()}: {why}; {self._remedy()}")
         module.load_state_dict(fitting)
+        if self.frozen:
+            module = frozen(module)
+        if self.lora is not None:
+            adapt(module, self.lora, self.fresh)
         return module
 
     def _fitting(self, bare: Encoder, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

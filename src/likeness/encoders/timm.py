@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
+from inspect import getsource
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import WrongCall, meant
 from ..weights import misfit
 from .base import Encoder
+from .norms import Norm, grouped, normed
 
 USUAL = 224  # pixels a side where timm does not say
 SMALL = 64  # pixels a side up to which CIFAR papers use a 3x3 stem without max-pool
@@ -33,6 +35,9 @@ class Timm(Encoder):
     """Colour channels; null: as the data have."""
     size: PositiveInt | None = None
     """Side in pixels; null: as the views have. At 64 or less the stem is made for small pictures."""
+    norm: Norm = "batch"
+    """What stands where the network has batch norm: batch; group norm, which looks at one row at a time, so that
+    `split` is exact; or frozen, batch norm by its running statistics, which stand still: for weights that exist."""
     stem: Literal["usual"] | None = None
     """usual: as timm makes it, which public weights need, also for small pictures."""
     any_size: bool | None = None
@@ -48,10 +53,11 @@ class Timm(Encoder):
         if not timm.is_model(self.name):
             raise WrongCall(f"timm has no model {self.name!r}{meant(self.name, timm.list_models())}")
         try:
-            return _small_stem(timm.create_model(self.name, **self._arguments()), self._small)
+            net = _small_stem(timm.create_model(self.name, **self._arguments()), self._small)
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
             size = "" if self.size is None else f" for pictures of {self.size} pixels"
             raise WrongCall(f"timm's {self.name} cannot be built{size}: {str(error).splitlines()[0]}") from None
+        return normed(net, self.norm)
 
     def _arguments(self) -> dict[str, Any]:
         """What `timm.create_model` takes to build the same network."""
@@ -100,6 +106,10 @@ class Timm(Encoder):
         return reshaped
 
     @property
+    def public(self) -> str:
+        return f"{self.prefix}:{self.name}"
+
+    @property
     def note(self) -> str:
         with torch.device("meta"):
             small = _takes_small_stem(self.build(), self._small)
@@ -115,13 +125,15 @@ class Timm(Encoder):
         with torch.device("meta"):
             net: Any = self.build()
         arguments = "".join(f", {name}={value!r}" for name, value in self._arguments().items())
-        made = f"model = timm.create_model({self.name!r}{arguments})"
-        if not _takes_small_stem(net, self._small):
-            return f"import timm\n\n{made}"
-        place, conv = ("conv1", net.conv1) if isinstance(net.conv1, nn.Conv2d) else ("conv1[0]", net.conv1[0])
-        sizes = f"{conv.in_channels}, {conv.out_channels}, 3, padding=1, bias={conv.bias is not None}"
-        stem = f"model.{place} = nn.Conv2d({sizes})  # the stem for small pictures\nmodel.maxpool = nn.Identity()"
-        return f"import timm\nfrom torch import nn\n\n{made}\n{stem}"
+        lines = [f"model = timm.create_model({self.name!r}{arguments})"]
+        if _takes_small_stem(net, self._small):
+            place, conv = ("conv1", net.conv1) if isinstance(net.conv1, nn.Conv2d) else ("conv1[0]", net.conv1[0])
+            sizes = f"{conv.in_channels}, {conv.out_channels}, 3, padding=1, bias={conv.bias is not None}"
+            lines.append(f"model.{place} = nn.Conv2d({sizes})  # the stem for small pictures")
+            lines.append("model.maxpool = nn.Identity()")
+        if self.norm == "group":  # frozen batch norm is batch norm where nothing is trained
+            lines = [f"\n{getsource(grouped)}\n", *lines, "model = grouped(model)"]
+        return "\n".join(["import timm", *["from torch import nn"] * (len(lines) > 1), "", *lines])
 
     @property
     def usual_size(self) -> int:

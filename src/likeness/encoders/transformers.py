@@ -47,7 +47,7 @@ class Transformers(Encoder):
 
     def adapted(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Under the names that the installed version gives them, without heads; what is lacking stays lacking."""
-        net = type(self.build().net)
+        net: Any = type(self.build().net)
         known = {"config": self._config(), "state_dict": dict(weights), "local_files_only": True}
         report = {"output_loading_info": True, "ignore_mismatched_sizes": True}
         try:

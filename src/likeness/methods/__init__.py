@@ -3,6 +3,7 @@
 from .base import Method as Method
 from .byol import BYOL as BYOL
 from .dino import DINO as DINO
+from .distil import Distil as Distil
 from .finetune import Finetune as Finetune
 from .generative import Generative as Generative
 from .moco import MoCo as MoCo

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from ..encoders import Encoder, Kept
 from ..objectives import Term
@@ -51,8 +51,8 @@ class OneTower(Method, ABC):
     """Where the projection head has batch norm: after its hidden layers, after the last one too, or nowhere."""
     pairing: Pairing = SameItem()
     """Which views belong together."""
-    split: PositiveInt | None = None
-    """Rows the encoder sees at a time, to fit a large batch in little memory; null: all."""
+    split: NonNegativeInt | None = None
+    """Rows the encoder sees at a time, to fit a large batch in little memory; 0: all; null: all where they fit."""
 
     def tower(self) -> Tower:
         """A fresh encoder with its projection head."""

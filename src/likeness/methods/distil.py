@@ -3,81 +3,86 @@
 from __future__ import annotations
 
 import torch
-from pydantic import PositiveInt
+from pydantic import PositiveInt, field_validator
 from torch import Tensor, nn
 
-from ..encoders import Saved
+from ..encoders import Encoder, Saved
 from ..errors import WrongCall
-from ..objectives import Align, Objective, Term
+from ..objectives import InfoNCE, Objective, Term
 from ..parts import Parts, Tower, mlp
+from ..stacks import encoded
 from ..views import Batch, Embeddings, Origin, Views, gather
 from .base import OneTower
 
 
+class Stored(nn.Module):  # vectors of whole items, which come with the items
+    def forward(self, views: Views, pupil: Tensor) -> Tensor:
+        return views.origin.known["vector"].to(pupil)
+
+
 class Teacher(nn.Module):
-    """A network that teaches and never learns: it follows its pupil's device, and is in nobody's weights."""
+    """A network that teaches and never learns. It follows its pupil's device, and its weights are nobody's to save."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        still = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self._net = [still]  # in a list, so that it is no submodule: its weights are kept elsewhere
+        self._net = [net.eval().to(memory_format=torch.channels_last)]  # in a list, so that it is no submodule
 
     @torch.no_grad()
-    def forward(self, data: Tensor, pupil: Tensor) -> Tensor:
-        features: Tensor = self._net[0].to(pupil)(data)
-        return features
+    def forward(self, views: Views, pupil: Tensor) -> Tensor:
+        return encoded(views.data, self._net[0].to(pupil))
 
 
 class DistilParts(Parts):
     tower: Tower
-    teacher: Teacher | None
+    teacher: Teacher | Stored
     objective: nn.Module | None
 
 
 class Distil(OneTower):
-    """Draw each view to the teacher's features of it, after a head that leads to their width and is then dropped.
+    """Tell by the teacher's features which item a view shows, after a head that leads to their width and is dropped.
 
-    The teacher sees what the student sees, its crop and colours too: a consistent teacher (Beyer et al. 2022,
-    arXiv:2106.05237). Where the recipe draws several views of an item, each is drawn to the teacher's of all of them.
-    Stored `vectors` are those of whole items; items without one are passed over.
+    Contrast of student with teacher (Tian et al. 2020, arXiv:1910.10699), here among the items of a batch. The teacher
+    sees what the student sees, its crop and colours too: a consistent teacher (Beyer et al. 2022, arXiv:2106.05237).
+    Where the recipe draws several views of an item, the teacher's of all of them are its positives. Stored vectors are
+    those of whole items; items without one are passed over.
     """
 
     projection: tuple[PositiveInt, ...] = ()
     """Widths of hidden layers between the features and the teacher's width."""
-    teacher: Saved | None = None
-    """Whose features are learned: all that `from=` takes. Null: stored vectors."""
+    teacher: Encoder | None = None
+    """Whose features are learned, with its weights: all that `from=` takes. Null: vectors of the items, from a file."""
     vector_dim: PositiveInt | None = None
-    """Width of the stored vectors that `vectors=FILE` names; null: as the file has."""
-    objective: Objective = Align()
-    """How the distance from the teacher is scored."""
+    """Numbers of a vector in the file that `vectors=` names; null: as it has."""
+    objective: Objective = InfoNCE(temperature=0.1)
+    """How the distance from the teacher is scored. Align, which has no negatives, is soon content: of a teacher's
+    vectors it is mostly what all of them share that it fits."""
+
+    @field_validator("teacher")
+    @classmethod
+    def _with_weights(cls, teacher: Encoder | None) -> Encoder | None:
+        """A network that is only named teaches with its published weights: with random ones it knows nothing."""
+        return teacher if teacher is None or teacher.public is None else Saved(path=teacher.public)
 
     def build(self) -> DistilParts:
         assert self.encoder is not None
-        if self.teacher is None and self.vector_dim is None:
-            raise WrongCall(
-                "distillation needs a teacher: teacher=RUN or whatever from= takes, or vectors=FILE (`likeness embed`)"
-            )
         dim = self.vector_dim if self.teacher is None else self.teacher.dim
+        if dim is None:
+            raise WrongCall("distillation needs a teacher: name one with teacher=RUN, or its vectors with vectors=FILE")
         head = mlp(self.encoder.dim, *self.projection, dim, norm=self.projection_norm)
-        return DistilParts(
-            tower=Tower(self.encoder.build(), head, self.split),
-            objective=self.objective.build(),
-            teacher=None if self.teacher is None else Teacher(self.teacher.build()),
-        )
+        tower, objective = Tower(self.encoder.build(), head, self.split), self.objective.build()
+        teacher = Stored() if self.teacher is None else Teacher(self.teacher.build())
+        return DistilParts(tower=tower, teacher=teacher, objective=objective)
 
     def loss(self, parts: DistilParts, batch: Batch) -> dict[str, Term]:
         views = self.seen(batch)
-        guess = parts.tower(views)
-        truth = gather(self._truth(parts, views))
+        guess, truth = parts.tower(views), gather(self._truth(parts, views))
         return {"imitate": self.objective(guess, truth, self.pairing(guess, truth), parts.objective)}
 
     def _truth(self, parts: DistilParts, views: Views) -> Embeddings:
-        """The teacher's rows, called by other views than the student's: a query is no key of its own."""
-        known = dict(views.origin.known)
-        stored = known.pop("vector", None)
+        """The teacher's rows, under names of other views than the student's: a query is no key of its own."""
+        vector = parts.teacher(views, next(parts.tower.parameters()))
+        known = {name: value for name, value in views.origin.known.items() if name != "vector"}
         origin = Origin(views.origin.item, -1 - views.origin.view, known)
-        pupil = next(parts.tower.parameters())
-        vector = stored.to(pupil) if parts.teacher is None else parts.teacher(views.data, pupil)
         return Embeddings(vector, origin)[vector.isfinite().all(1)]
 
     def chance(self, batch: int, views: int) -> float | None:

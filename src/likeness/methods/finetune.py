@@ -6,7 +6,7 @@ import math
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import nn
 from torch.nn import functional as F
 
@@ -50,8 +50,8 @@ class Finetune(Method):
     frozen_norm: bool | None = None
     """Whether batch norm goes by the statistics that it came with, which few labelled items could only blur; null:
     where the encoder starts from weights."""
-    split: PositiveInt | None = None
-    """Rows the encoder sees at a time, to fit a large batch in little memory; null: all."""
+    split: NonNegativeInt | None = None
+    """Rows the encoder sees at a time, to fit a large batch in little memory; 0: all; null: all where they fit."""
 
     def build(self) -> FinetuneParts:
         assert self.encoder is not None

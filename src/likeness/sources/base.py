@@ -128,7 +128,8 @@ class Chosen(Source):
 
     @property
     def numbers(self) -> np.ndarray:
-        return self.whole.numbers[self.rows]
+        chosen: np.ndarray = self.whole.numbers[self.rows]
+        return chosen
 
     @property
     def roles(self) -> Mapping[str, str]:

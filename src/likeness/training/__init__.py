@@ -1,5 +1,7 @@
 """Training: optimizers and schedules, steps, the course that time buys, checkpoints."""
 
+from .adaptation import Adaptation as Adaptation
+from .adaptation import started as started
 from .course import Course as Course
 from .course import Growth as Growth
 from .course import Pace as Pace

@@ -60,6 +60,19 @@ class Growth:
             return self.size
         return max(int(share * self.size + EPSILON) // self.multiple * self.multiple, min(self.size, LEAST))
 
+    @property
+    def largest(self) -> int | None:
+        """Side of the largest views; None where the modality has no size."""
+        return max((side for side in (self.at(0.0), self.at(1.0)) if side is not None), default=None)
+
+    @property
+    def telling(self) -> set[int]:
+        """Sizes before the last that tell whether a network takes them all: some want multiples of their patch."""
+        least, most = self.at(0.0), self.at(1.0)
+        if least is None or most is None:
+            return set()
+        return {least, min(least + self.multiple, most), most} - {self.size}
+
 
 @dataclass(frozen=True)
 class Pace:

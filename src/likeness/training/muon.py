@@ -9,7 +9,7 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
-from .optimizers import Optimizer, Share
+from .optimizers import ALIKE, Group, Optimizer, Share, Speeds, apart
 
 # Newton-Schulz iteration of degree five with the slope at 0 made as steep as convergence allows (Jordan et al. 2024)
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -34,21 +34,21 @@ class Muon(Optimizer):
     adam: PositiveFloat = 0.1
     """Rate of what Adam moves, as a share of the learning rate."""
 
-    def build(self, parts: nn.Module) -> torch.optim.Optimizer:
+    def build(self, parts: nn.Module, speeds: Speeds = ALIKE) -> torch.optim.Optimizer:
         moved = [p for p in parts.parameters() if p.requires_grad]
         matrices = [p for p in moved if p.ndim > 1 and len(p) > 1]
         rest = [p for p in moved if p.ndim <= 1 or len(p) == 1]
-        groups: list[dict[str, Any]] = [
+        groups: list[Group] = [
             {"params": matrices[1:], "orthogonal": True, "share": 1.0, "weight_decay": self.weight_decay},
             {"params": [*matrices[:1], *rest], "orthogonal": False, "share": self.adam, "weight_decay": 0.0},
         ]
-        return MuonAdam([group for group in groups if group["params"]], self.learning_rate, self.momentum)
+        return MuonAdam(apart(groups, self.learning_rate, speeds), self.learning_rate, self.momentum)
 
 
 class MuonAdam(torch.optim.Optimizer):
     """Built by `Muon`: one optimizer for both kinds of groups."""
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float) -> None:
+    def __init__(self, groups: list[Group], lr: float, momentum: float) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
@@ -64,7 +64,7 @@ class MuonAdam(torch.optim.Optimizer):
         velocity = state.setdefault("velocity", torch.zeros_like(grad))
         velocity.lerp_(grad, 1 - group["momentum"])
         turned = orthogonalised(grad.lerp(velocity, group["momentum"]).flatten(1))
-        rate = group["lr"] * group["share"]
+        rate = group["lr"]
         weight.mul_(1 - rate * group["weight_decay"])
         weight.add_(turned.reshape(weight.shape), alpha=-rate * math.sqrt(max(1, len(turned) / turned.shape[1])))
 
@@ -76,7 +76,7 @@ class MuonAdam(torch.optim.Optimizer):
         mean.lerp_(grad, 1 - one)
         square.lerp_(grad.square(), 1 - two)
         spread = (square / (1 - two ** state["steps"])).sqrt_().add_(least)
-        weight.addcdiv_(mean, spread, value=-group["lr"] * group["share"] / (1 - one ** state["steps"]))
+        weight.addcdiv_(mean, spread, value=-group["lr"] / (1 - one ** state["steps"]))
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:

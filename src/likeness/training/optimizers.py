@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import torch
@@ -14,6 +18,20 @@ from ..recipe import Recipe
 
 Share = Annotated[float, Field(ge=0, le=1)]
 REFERENCE = 256  # items a batch that learning rates are given for (Goyal et al. 2017, arXiv:1706.02677)
+Group = dict[str, Any]  # parameters that move alike, as torch's optimizers take them
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a weight moves. share: of the learning rate; begin: progress from which on it moves at all"""
+
+    share: float = 1.0
+    begin: float = 0.0
+
+
+FULL = Speed()
+Speeds = Mapping[nn.Parameter, Speed]  # what is not in it moves at full speed
+ALIKE: Speeds = MappingProxyType({})
 
 
 class Optimizer(Recipe, ABC):
@@ -31,8 +49,8 @@ class Optimizer(Recipe, ABC):
     """How the learning rate grows with the batch: times batch / 256, times its root, or not at all."""
 
     @abstractmethod
-    def build(self, parts: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer of all parameters of the parts that ask for gradients."""
+    def build(self, parts: nn.Module, speeds: Speeds = ALIKE) -> torch.optim.Optimizer:
+        """The optimizer of all parameters of the parts that ask for gradients, in groups as `apart` makes them."""
 
     def peak(self, batch: int) -> float:
         """The highest learning rate with `batch` items a step, over all processes."""
@@ -47,12 +65,35 @@ class Optimizer(Recipe, ABC):
         return self.peak(batch) * (self.floor + (1 - self.floor) * (1 + math.cos(math.pi * min(done, 1))) / 2)
 
 
-def grouped(parts: nn.Module, decay: float, **more: Any) -> list[dict[str, Any]]:
-    """Parameters in two groups: those with two or more axes decay, the rest do not and take `more`."""
+def grouped(parts: nn.Module, decay: float, rate: float, speeds: Speeds, **more: Any) -> list[Group]:
+    """Parameters in two kinds of groups: those with two or more axes decay, the rest do not and take `more`."""
     moved = [p for p in parts.parameters() if p.requires_grad]
     decaying = {"params": [p for p in moved if p.ndim > 1], "weight_decay": decay}
     free = {"params": [p for p in moved if p.ndim <= 1], "weight_decay": 0.0, **more}
-    return [group for group in (decaying, free) if group["params"]]
+    return apart([decaying, free], rate, speeds)
+
+
+def apart(groups: Iterable[Group], rate: float, speeds: Speeds) -> list[Group]:
+    """Groups parted by speed, those without parameters left out; `share` and `begin` say how `paced` sets the rate.
+
+    A group's own `share` holds beside the speed's.
+    """
+    parted = []
+    for group in groups:
+        alike: dict[Speed, list[nn.Parameter]] = defaultdict(list)
+        for weight in group["params"]:
+            alike[speeds.get(weight, FULL)].append(weight)
+        for speed, weights in alike.items():
+            share = group.get("share", 1.0) * speed.share
+            own = {"params": weights, "share": share, "begin": speed.begin, "lr": rate * share}
+            parted.append({**group, **own})
+    return parted
+
+
+def paced(mover: torch.optim.Optimizer, rate: float, progress: float) -> None:
+    """Set every group's learning rate: its share of `rate`, 0 where its time has not come."""
+    for group in mover.param_groups:
+        group["lr"] = rate * group["share"] if progress >= group["begin"] else 0.0
 
 
 class AdamW(Optimizer):
@@ -65,8 +106,9 @@ class AdamW(Optimizer):
     betas: tuple[Share, Share] = (0.9, 0.999)
     """How long the averages of the gradient and its square remember."""
 
-    def build(self, parts: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(grouped(parts, self.weight_decay), lr=self.learning_rate, betas=self.betas)
+    def build(self, parts: nn.Module, speeds: Speeds = ALIKE) -> torch.optim.Optimizer:
+        groups = grouped(parts, self.weight_decay, self.learning_rate, speeds)
+        return torch.optim.AdamW(groups, lr=self.learning_rate, betas=self.betas)
 
 
 class SGD(Optimizer):
@@ -81,8 +123,8 @@ class SGD(Optimizer):
     nesterov: bool = False
     """Whether the gradient is looked up where momentum leads."""
 
-    def build(self, parts: nn.Module) -> torch.optim.Optimizer:
-        groups = grouped(parts, self.weight_decay)
+    def build(self, parts: nn.Module, speeds: Speeds = ALIKE) -> torch.optim.Optimizer:
+        groups = grouped(parts, self.weight_decay, self.learning_rate, speeds)
         return torch.optim.SGD(groups, lr=self.learning_rate, momentum=self.momentum, nesterov=self.nesterov)
 
 
@@ -101,8 +143,8 @@ class LARS(Optimizer):
     trust: PositiveFloat = 1e-3
     """eta: a layer moves by at most this share of its own length, times the learning rate."""
 
-    def build(self, parts: nn.Module) -> torch.optim.Optimizer:
-        groups = grouped(parts, self.weight_decay, trust=0.0)
+    def build(self, parts: nn.Module, speeds: Speeds = ALIKE) -> torch.optim.Optimizer:
+        groups = grouped(parts, self.weight_decay, self.learning_rate, speeds, trust=0.0)
         return LayerwiseSGD(groups, self.learning_rate, self.momentum, self.trust)
 
 

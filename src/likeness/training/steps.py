@@ -16,7 +16,8 @@ from ..methods import Method
 from ..objectives import Term
 from ..parts import Follower
 from ..views import Batch
-from .optimizers import Optimizer
+from .adaptation import Adaptation
+from .optimizers import Optimizer, paced
 
 State = dict[str, Any]  # plain data and tensors: what a checkpoint holds
 
@@ -76,16 +77,22 @@ def minimised(terms: dict[str, Term]) -> tuple[Tensor, dict[str, Tensor]]:
 
 @dataclass
 class Descent:
-    """A learner on its device, with what moves its weights."""
+    """A learner on its device, with what moves its weights.
+
+    adapt: how encoders learn that start from weights which exist
+    """
 
     learner: Learner
     optimizer: Optimizer
     engine: Engine
     batch: int
+    adapt: Adaptation = Adaptation()  # noqa: RUF009  (a frozen value)
 
     def __post_init__(self) -> None:
-        self.module = self.engine.place(self.learner.train())  # also a module that was handed over in evaluation mode
-        self.mover = self.optimizer.build(self.learner)
+        self.learner.train()  # also a module that was handed over in evaluation mode
+        self.adapt.hold(self.kept().values())
+        self.module = self.engine.place(self.learner)
+        self.mover = self.optimizer.build(self.learner, self.adapt.speeds(self.kept().values()))
 
     def restore(self, state: State) -> None:
         """Go on from an earlier `Step.state()`."""
@@ -95,9 +102,9 @@ class Descent:
 
     def take(self, batch: Batch, progress: float, middle: float | None = None) -> tuple[dict[str, Tensor], float]:
         """One optimizer step, from `progress` on: each term's value, and the learning rate, read at its `middle`."""
-        rate = self.optimizer.rate(progress if middle is None else middle, self.batch)
-        for group in self.mover.param_groups:
-            group["lr"] = rate
+        now = progress if middle is None else middle
+        rate = self.optimizer.rate(now, self.batch)
+        paced(self.mover, rate, now)
         with self.engine.autocast():
             terms = self.module(batch)
         loss, values = minimised(terms)
