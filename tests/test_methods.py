@@ -21,8 +21,13 @@ from likeness.training import SGD, Descent, Learner, minimised
 from likeness.views import Batch, Origin, Views
 
 FACTS = {
-    **{"role": "image", "channels": 3, "size": 8, "items": 100, "classes": 3},
-    **{"encoder": Residual(widths=(6, 8)), "teacher": Residual(widths=(4, 6))},
+    "role": "image",
+    "channels": 3,
+    "size": 8,
+    "items": 100,
+    "classes": 3,
+    "encoder": Residual(widths=(6, 8)),
+    "teacher": Residual(widths=(4, 6)),
 }
 SMALL = {"projection": (16, 8), "prediction": 12, "prototypes": 10, "queue": 24, "hidden": 12, "patches": 2}
 ITEMS = 8

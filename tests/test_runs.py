@@ -63,7 +63,7 @@ def test_items_held_out_are_named(trained: Path, shapes: Path) -> None:
 def test_the_recipe_alone_repeats_the_run(trained: Path, shapes: Path, shell: Shell) -> None:
     tree = yaml.safe_load((trained / "recipe.yaml").read_text())
     assert tree["data"]["views"]["image"]["flip"] == 0.5  # defaults too
-    assert tree["method"]["encoder"] == {"kind": "Residual", "channels": 3, "widths": [8, 16]}
+    assert tree["method"]["encoder"] == {"kind": "Residual", "channels": 3, "widths": [8, 16], "norm": "batch"}
     done = shell("train", shapes, trained / "recipe.yaml", "--out", "again", "--quiet")
     assert done.code == 0, done.err
     again = shell.cwd / "again"
