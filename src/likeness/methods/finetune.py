@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..encoders import Encoder, Head, Kept
-from ..encoders.norms import frozen
 from ..errors import WrongCall
 from ..objectives import Term
 from ..parts import Parts, Tower
@@ -47,9 +46,6 @@ class Finetune(Method):
     """Share of the features that the classifier does without at each step."""
     smoothing: Share = 0.0
     """Share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567, sec. 7)."""
-    frozen_norm: bool | None = None
-    """Whether batch norm goes by the statistics that it came with, which few labelled items could only blur; null:
-    where the encoder starts from weights."""
     split: NonNegativeInt | None = None
     """Rows the encoder sees at a time, to fit a large batch in little memory; 0: all; null: all where they fit."""
 
@@ -59,11 +55,8 @@ class Finetune(Method):
             raise WrongCall(MISSING)
         if self.classes < 2:
             raise WrongCall("fine-tuning tells classes apart, and all labels are of one: name another column")
-        encoder, started = self.encoder.build(), self.encoder.bare is not self.encoder
-        if started if self.frozen_norm is None else self.frozen_norm:
-            encoder = frozen(encoder)
         head = Head(self.encoder.dim, self.classes, self.dropout)
-        return FinetuneParts(tower=Tower(encoder, nn.Identity(), self.split), head=head)
+        return FinetuneParts(tower=Tower(self.encoder.build(), nn.Identity(), self.split), head=head)
 
     def loss(self, parts: FinetuneParts, batch: Batch) -> dict[str, Term]:
         assert self.role is not None
