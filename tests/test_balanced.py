@@ -119,6 +119,16 @@ def test_too_few_classes_give_more_items_each(batch: int, sizes: list[int], each
     assert Balanced().suited(batch, labels(*sizes)).each == each
 
 
+def test_what_is_chosen_always_fits() -> None:
+    for classes in range(2, 40):
+        known = labels(*[9] * classes)
+        for batch in range(2, 130):
+            each = Balanced().suited(batch, known).each
+            assert each is not None
+            assert 2 <= batch // each
+            assert min(batch // each, classes) * each > batch // 2 - 1
+
+
 @pytest.mark.parametrize(
     ("sampling", "batch", "known", "told"),
     [

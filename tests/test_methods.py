@@ -44,11 +44,11 @@ def variants(**facts: Any) -> dict[str, Method]:
             found[name] = small(kind)
             if "split" in kind.model_fields:
                 found[f"{name} split"] = small(kind, split=5)
-    for word, pairing in Pairing.names().items():
-        found[f"SimCLR {word}"] = small(SimCLR, pairing=pairing())
+            for word, pairing in Pairing.names().items() if "pairing" in kind.model_fields else ():
+                found[f"{name} {word}"] = small(kind, pairing=pairing())
     for objective in Objective.names().values():
         for method in (SimCLR, SwAV):
-            if ":" not in objective.label() and objective.reads == method.model_fields["objective"].default.reads:
+            if ":" not in objective.label() and objective.reads in method.reads:
                 found |= scored(method, objective)
     return {name: method.filled({**FACTS, **facts}).filled({**FACTS, **facts}) for name, method in found.items()}
 
@@ -109,7 +109,11 @@ def test_is_finite_and_every_weight_has_a_gradient(name: str) -> None:
     for weight, parameter in learned.items():
         assert parameter.grad is not None, weight
         assert parameter.grad.isfinite().all(), weight
-    assert any(parameter.grad is not None and parameter.grad.any() for parameter in learned.values())
+    for part, module in parts.named_children():
+        weights = [weight for weight in module.parameters() if weight.requires_grad]
+        assert not weights or any(weight.grad.any() for weight in weights), part
+    encoder = METHODS[name].keep(parts)["image"].module
+    assert any(weight.grad.any() for weight in encoder.parameters())
 
 
 @every
@@ -120,6 +124,44 @@ def test_asked_twice_says_the_same_and_moves_nothing(name: str) -> None:
     assert once.equal(twice)
     for key, tensor in parts.state_dict().items():
         assert tensor.nan_to_num().equal(before[key].nan_to_num()), key  # unknown labels are NaN
+
+
+def rows_of(views: Views, *chosen: tuple[int, int]) -> Batch:
+    """The rows of some (item, view)."""
+    origin = views.origin
+    found = [int(((origin.item == item) & (origin.view == view)).nonzero()) for item, view in chosen]
+    return {"image": views[torch.tensor(found)]}
+
+
+ODD = {
+    "one item": [(0, 0), (0, 1)],
+    "a lone row": [(3, 1)],
+    "one view": [(item, 0) for item in range(ITEMS)],
+    "a missing view": [(item, view) for item in range(ITEMS) for view in (0, 1) if (item, view) != (2, 1)],
+}
+
+
+@every
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_batches_are_no_error_while_training(name: str, kind: str) -> None:
+    """Items that cannot be read leave their places empty, whatever is left."""
+    learner = learner_of(METHODS[name]).train()
+    loss, _ = minimised(learner(rows_of(images(ITEMS), *ODD[kind])))
+    loss.backward()
+    learner.advance(0.5)
+    assert loss.isfinite()
+    for weight, parameter in learner.named_parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all(), weight
+    for key, tensor in learner.named_buffers():
+        assert not tensor.is_floating_point() or "label" in key or tensor.nan_to_num(neginf=0).isfinite().all(), key
+
+
+@every
+def test_three_views_are_no_error(name: str) -> None:
+    parts = built(name)
+    loss = value(name, parts, {"image": images(ITEMS, views=3)})
+    loss.backward()
+    assert loss.isfinite()
 
 
 def changed(views: Views, rows: Tensor, item: Tensor) -> Batch:
@@ -237,3 +279,12 @@ def test_supervision_is_one_word() -> None:
 def test_the_suite_sees_every_method() -> None:
     assert {name.split()[0] for name in METHODS} >= {name for name in Method.names() if ":" not in name}
     assert issubclass(Method, Recipe)
+
+
+def test_objectives_that_a_method_has_no_use_for_are_refused() -> None:
+    from likeness.errors import WrongCall
+
+    with pytest.raises(WrongCall, match="BarlowTwins reads statistics, for which MoCo has no use"):
+        Method.of({"kind": "MoCo", "objective": "BarlowTwins"})
+    with pytest.raises(WrongCall, match="choose one that reads assignments"):
+        Method.of({"kind": "SwAV", "objective": "InfoNCE"})

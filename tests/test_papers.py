@@ -166,7 +166,9 @@ def sinkhorn(scores: Tensor, rounds: int) -> Tensor:
 
 @pytest.mark.parametrize("queue", [0, 12])
 def test_swav_main_loop(queue: int) -> None:
-    learner = learner_of(SwAV(**SMALL, prototypes=10, queue=queue, objective=Swapped(temperature=0.1)))
+    learner = learner_of(
+        SwAV(**SMALL, prototypes=10, queue=queue, opens=0.0, frozen=0.0, objective=Swapped(temperature=0.1))
+    )
     parts, past = learner.parts, [torch.empty(0, 8)] * 2
     for step in range(3):
         large, small = crops(step).sizes()
@@ -180,8 +182,8 @@ def test_swav_main_loop(queue: int) -> None:
                     loss.append(-(code * (scores[other] / 0.1).log_softmax(1)).sum(1).mean())
         assert value(learner, crops(step)) == pytest.approx(float(torch.stack(loss).mean()), rel=1e-4)
         learner.advance(0.5)
-        if queue:  # of both views together: the last 12 rows put in are 4 of the first view and 8 of the second
-            past = [z[0][-4:], z[1]]
+        if queue:  # the latest 12 rows are those of six items in both views
+            past = [z[0][-6:], z[1][-6:]]
 
 
 def test_dino_algorithm_1() -> None:

@@ -12,6 +12,7 @@ import torch
 import likeness
 from likeness.catalogue import catalogue
 from likeness.engine import Engine
+from likeness.errors import WrongCall
 from likeness.journey import Watch
 from likeness.plans import Once
 from likeness.sources import read
@@ -65,6 +66,18 @@ def test_says_what_it_is_and_where_it_comes_from(name: str) -> None:
 
 
 OURS = {"simclr-cpu", "semisupervised"}  # made of what others wrote
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"views": 1}, "SimCLR compares views of an item, and views=1: draw 2 at least"),
+        ({"batch": 1}, "SimCLR compares items, and batch=1: take 2 at least"),
+    ],
+)
+def test_what_could_teach_nothing_is_refused(given: dict[str, Any], said: str, shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongCall, match=re.escape(said)):
+        likeness.train(shapes, "simclr", out=tmp_path / "run", steps=2, **{**small("simclr"), **given})
 
 
 def test_the_fixed_names_are_there() -> None:

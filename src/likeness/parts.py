@@ -30,9 +30,18 @@ def mlp(*widths: int, norm: Norm = "hidden") -> nn.Sequential:
     layers: list[nn.Module] = []
     for n, (before, after) in enumerate(pairwise(widths)):
         if n:
-            layers += [nn.BatchNorm1d(before)] * (norm != "none") + [nn.ReLU(inplace=True)]
+            layers += [RowNorm(before)] * (norm != "none") + [nn.ReLU(inplace=True)]
         layers.append(nn.Linear(before, after))
-    return nn.Sequential(*layers, *[nn.BatchNorm1d(widths[-1], affine=False)] * (norm == "all"))
+    return nn.Sequential(*layers, *[RowNorm(widths[-1], affine=False)] * (norm == "all"))
+
+
+class RowNorm(nn.BatchNorm1d):
+    """Batch norm of rows (N, C) that goes by its running statistics where a lone row has none of its own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if len(input) == 1 and self.training:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
 
 
 class Tower(nn.Module):
@@ -139,16 +148,20 @@ class Queue(Follower):
     """The last `length` embeddings put in, oldest overwritten first (He et al. 2020, arXiv:1911.05722).
 
     items: of the training set; a queue holds half of them at most, lest most items meet their own past
+    opens: share of the steps after which it is read
     """
 
+    open: Tensor
     vector: Tensor
     item: Tensor
     view: Tensor
     label: Tensor
     seen: Tensor
 
-    def __init__(self, length: int, dim: int, items: int | None = None) -> None:
+    def __init__(self, length: int, dim: int, items: int | None = None, opens: float = 0.0) -> None:
         super().__init__()
+        self.opens = opens
+        self.register_buffer("open", torch.tensor(not opens))
         length = length if items is None else max(min(length, items // 2), 1)
         self.register_buffer("vector", torch.zeros(length, dim))
         self.register_buffer("item", torch.full((length,), -1))
@@ -159,21 +172,22 @@ class Queue(Follower):
 
     def read(self) -> Embeddings:
         """What is in it: (min(seen, length), D). A row that showed view v is called -1 - v: no query is itself."""
-        filled = slice(0, min(int(self.seen), len(self.vector)))
+        filled = slice(0, min(int(self.seen), len(self.vector)) * int(self.open))
         known = {"label": self.label[filled]}
         return Embeddings(self.vector[filled].clone(), Origin(self.item[filled], -1 - self.view[filled], known))
 
     def put(self, z: Embeddings) -> None:
         """Add at the next `advance`, so that a loss may be asked twice and the queue is filled once.
 
-        z: rows of all processes, so that every process remembers the same; they are put in order of view and item,
-           so that it does not matter how processes share them.
+        z: rows of all processes, so that every process remembers the same; they are put in order of item and view,
+           so that it does not matter how processes share them, and views of an item stay and leave together.
         """
-        order = z.origin.item.argsort(stable=True)
-        self._waiting = z.detach()[order[z.origin.view[order].argsort(stable=True)]]
+        order = z.origin.view.argsort(stable=True)
+        self._waiting = z.detach()[order[z.origin.item[order].argsort(stable=True)]]
 
     @torch.no_grad()
     def advance(self, progress: float) -> None:
+        self.open.fill_(progress >= self.opens)
         if self._waiting is None:
             return
         z, length = self._waiting, len(self.vector)

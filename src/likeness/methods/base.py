@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from ..encoders import Encoder, Kept
-from ..objectives import Term
+from ..objectives import Reads, Term
 from ..parts import Tower, mlp
 from ..recipe import Recipe
 from ..relations import Pairing, SameItem
@@ -33,6 +33,9 @@ class Method(Recipe, ABC):
     def keep(self, parts: Any) -> dict[str, Kept]:
         """Role -> the encoder left when the scaffolding comes down."""
 
+    compares: ClassVar[int] = 2
+    """Views of an item that it takes at least."""
+
     def chance(self, batch: int, views: int) -> float | None:
         """What the loss would be if the space told nothing apart, for `batch` items; None where that says nothing."""
         return None
@@ -53,6 +56,19 @@ class OneTower(Method, ABC):
     """Which views belong together."""
     split: NonNegativeInt | None = None
     """Rows the encoder sees at a time, to fit a large batch in little memory; 0: all; null: all where they fit."""
+
+    reads: ClassVar[tuple[Reads, ...]] = ("embeddings",)
+    """What its objective may compare."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        objective = getattr(self, "objective", None)
+        if objective is not None and objective.reads not in self.reads:
+            raise ValueError(
+                f"objective {objective.label()} reads {objective.reads}, for which {self.label()} has no use: "
+                f"choose one that reads {' or '.join(self.reads)}"
+            )
+        return self
 
     def tower(self) -> Tower:
         """A fresh encoder with its projection head."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import PositiveInt, field_validator
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ from ..views import Batch, Embeddings, Origin, Views, gather
 from .base import OneTower
 
 
-class Stored(nn.Module):  # vectors of whole items, which come with the items
+class Stored(nn.Module):  # vectors of whole items come with the items
     def forward(self, views: Views, pupil: Tensor) -> Tensor:
         return views.origin.known["vector"].to(pupil)
 
@@ -39,13 +41,14 @@ class DistilParts(Parts):
 
 
 class Distil(OneTower):
-    """Tell by the teacher's features which item a view shows, after a head that leads to their width and is dropped.
+    """Tell by the teacher's features which item a view shows, after a head that leads to their width.
 
-    Contrast of student with teacher (Tian et al. 2020, arXiv:1910.10699), here among the items of a batch. The teacher
-    sees what the student sees, its crop and colours too: a consistent teacher (Beyer et al. 2022, arXiv:2106.05237).
-    Where the recipe draws several views of an item, the teacher's of all of them are its positives. Stored vectors are
-    those of whole items; items without one are passed over.
+    Contrast of student with teacher (Tian et al. 2020, arXiv:1910.10699) among the items of a batch. The teacher sees
+    the student's views, crop and colours too (Beyer et al. 2022, arXiv:2106.05237); of several views of an item, all of
+    the teacher's are positives. Stored vectors are of whole items; items without one are passed over.
     """
+
+    compares: ClassVar[int] = 1
 
     projection: tuple[PositiveInt, ...] = ()
     """Widths of hidden layers between the features and the teacher's width."""
@@ -54,8 +57,7 @@ class Distil(OneTower):
     vector_dim: PositiveInt | None = None
     """Numbers of a vector in the file that `vectors=` names; null: as it has."""
     objective: Objective = InfoNCE(temperature=0.1)
-    """How the distance from the teacher is scored. Align, which has no negatives, is soon content: of a teacher's
-    vectors it is mostly what all of them share that it fits."""
+    """How the distance from the teacher is scored. Align, without negatives, fits mostly what all vectors share."""
 
     @field_validator("teacher")
     @classmethod
@@ -82,8 +84,7 @@ class Distil(OneTower):
         """The teacher's rows, under names of other views than the student's: a query is no key of its own."""
         vector = parts.teacher(views, next(parts.tower.parameters()))
         known = {name: value for name, value in views.origin.known.items() if name != "vector"}
-        origin = Origin(views.origin.item, -1 - views.origin.view, known)
-        return Embeddings(vector, origin)[vector.isfinite().all(1)]
+        return Embeddings(vector, Origin(views.origin.item, -1 - views.origin.view, known))[vector.isfinite().all(1)]
 
     def chance(self, batch: int, views: int) -> float | None:
         return self.objective.chance(batch * views)

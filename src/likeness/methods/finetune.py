@@ -34,6 +34,8 @@ class Finetune(Method):
     classifier is kept with the encoder.
     """
 
+    compares: ClassVar[int] = 1
+
     adapts: ClassVar[bool] = True
 
     role: str | None = None

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..chance import bits, uniform
+from ..chunks import buffers_kept
 from ..encoders import Kept
 from ..objectives import Term
-from ..parts import Parts, mlp
+from ..parts import Parts, Tower, mlp
 from ..views import Batch
-from .base import Method
+from .base import Method, OneTower
 from .simclr import SimCLR
 
 
@@ -24,15 +25,14 @@ class GenerativeParts(Parts):
 
 
 class Generative(Method):
-    """Any method, and beside it a decoder that tells hidden patches from the features of what is left of a view.
+    """A method of one tower, and beside it a decoder that tells hidden patches from the features of what is left.
 
-    As CAN (Mishra et al. 2022, arXiv:2210.16870) joins contrast with a masked autoencoder, made small: the encoder
-    reads the masked picture whole and the decoder sees its features alone, so that any encoder will do, and what it
-    tells are patches' mean colours. Which patches are hidden follows from the picture itself, so that a loss may be
-    asked twice and processes agree.
+    As CAN (Mishra et al. 2022, arXiv:2210.16870) joins contrast with a masked autoencoder, made small: any encoder
+    reads the masked picture whole, and from its features the decoder tells patches' mean colours. Which patches are
+    hidden follows from the picture itself, so that processes agree and a loss may be asked twice.
     """
 
-    method: Method = SimCLR()
+    method: OneTower = SimCLR()
     """What is learned by contrast."""
     role: str | None = None
     """The column whose pictures are masked; null: the only one there is."""
@@ -56,18 +56,20 @@ class Generative(Method):
     def loss(self, parts: GenerativeParts, batch: Batch) -> dict[str, Term]:
         assert self.role is not None
         terms = self.method.loss(parts.method, batch)
-        encoder = self.method.keep(parts.method)[self.role].module
+        tower: Tower = parts.method.get_submodule("tower")
         for number, views in enumerate(batch[self.role].sizes()):
-            apart = self._reconstructed(encoder, parts.decoder, views.data)
+            apart = self._reconstructed(tower, parts.decoder, views.data)
             terms[f"reconstruct {number}" if number else "reconstruct"] = self.weight * apart
         return terms
 
-    def _reconstructed(self, encoder: nn.Module, decoder: nn.Module, picture: Tensor) -> Term:
-        """Squared error of the hidden patches' mean colours; picture: (N, C, H, W)."""
+    def _reconstructed(self, tower: Tower, decoder: nn.Module, picture: Tensor) -> Term:
+        """Squared error of hidden patches' mean colours, (N, C, H, W). Running statistics stay those of whole ones."""
         means = F.adaptive_avg_pool2d(picture, self.patches)  # (N, C, P, P)
         hidden = hidden_patches(means, self.masked)[:, None]  # (N, 1, P, P)
         shown = picture * (1 - F.interpolate(hidden, picture.shape[-2:]))
-        told = decoder(encoder(shown)).view_as(means)
+        with buffers_kept(tower.encoder):
+            features = tower.encode(shown)
+        told = decoder(features).view_as(means)
         error = ((told - means).square().mean(1, keepdim=True) * hidden).sum((1, 2, 3)) / hidden.sum((1, 2, 3))
         return Term(error.sum(), error.new_tensor(len(error)))
 

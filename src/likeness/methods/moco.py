@@ -50,8 +50,8 @@ class MoCo(OneTower):
 
     def loss(self, parts: MoCoParts, batch: Batch) -> dict[str, Term]:
         one, other = self.seen(batch).split(2)
-        query, key, past = parts.tower(one), parts.target(other), parts.queue.read()
-        parts.queue.put(gather(key))
+        query, key, past = parts.tower(one), gather(parts.target(other)), parts.queue.read()
+        parts.queue.put(key)
         relation = self.pairing(query, key).only_positives() | self.pairing(query, past)
         return {"contrast": self.objective(query, Embeddings.cat(key, past), relation, parts.objective)}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import nn
 
-from ..objectives import InfoNCE, Objective, Term
+from ..objectives import InfoNCE, Objective, Reads, Term
 from ..parts import Parts, Tower
 from ..views import Batch, gather
 from .base import OneTower
@@ -20,6 +22,8 @@ class SimCLR(OneTower):
 
     All views of one size pass the tower in one forward, so batch norm sees them together.
     """
+
+    reads: ClassVar[tuple[Reads, ...]] = ("embeddings", "statistics")
 
     objective: Objective = InfoNCE(temperature=0.5)
     """How disobedience is scored."""

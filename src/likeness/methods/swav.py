@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import nn
 
-from ..objectives import Objective, Swapped, Term
+from ..objectives import Objective, Reads, Swapped, Term
 from ..parts import Parts, Prototypes, Queue, Tower
 from ..views import Batch, Embeddings, gather
 from .base import OneTower
@@ -25,9 +25,11 @@ class SwAVParts(Parts):
 class SwAV(OneTower):
     """Swap assignments between views: each predicts which prototypes the others belong to (Caron et al. 2020).
 
-    arXiv:2006.09882. Views of one size pass together; those of the first size, the large crops, say where an item
-    belongs, and all views predict it.
+    arXiv:2006.09882. Views of one size pass together; the first views, the large crops, say where an item belongs,
+    and all views predict it.
     """
+
+    reads: ClassVar[tuple[Reads, ...]] = ("assignments",)
 
     prototypes: PositiveInt = 3000
     """How many clusters there are."""
@@ -35,8 +37,13 @@ class SwAV(OneTower):
     """Share of the steps in which prototypes stand still at first (an epoch in the paper)."""
     objective: Objective = Swapped()
     """How disobedience is scored."""
+    large: PositiveInt = 2
+    """How many views, the first ones, say where an item belongs: the large crops."""
     queue: NonNegativeInt = 0
-    """Past embeddings that are assigned beside a small batch (3,840 for 256 items in the paper); 0: none."""
+    """Past embeddings that are assigned beside a small batch: 7,680 for 256 items in the paper, half of each of two
+    views; 0: none."""
+    opens: Share = 0.04
+    """Share of the steps after which the queue is used (epoch 15 of 400 in the paper)."""
     items: PositiveInt | None = None
     """Items of the training set, which bound the queue; null: as the data have."""
 
@@ -45,13 +52,13 @@ class SwAV(OneTower):
         return SwAVParts(
             tower=self.tower(),
             prototypes=Prototypes(dim, self.prototypes, self.frozen),
-            queue=Queue(self.queue, dim, self.items) if self.queue else None,
+            queue=Queue(self.queue, dim, self.items, self.opens) if self.queue else None,
             objective=self.objective.build(),
         )
 
     def loss(self, parts: SwAVParts, batch: Batch) -> dict[str, Term]:
-        sizes = [parts.tower(views) for views in self.seen(batch).sizes()]
-        scores, large = parts.prototypes(Embeddings.cat(*sizes)), gather(sizes[0].detach())
+        z = parts.tower(self.seen(batch))
+        scores, large = parts.prototypes(z), gather(z.detach()[z.origin.first(self.large)])
         given = large
         if parts.queue is not None:
             given = Embeddings.cat(large, parts.queue.read())

@@ -3,6 +3,7 @@
 from .align import Align as Align
 from .align import AlignUniform as AlignUniform
 from .base import Objective as Objective
+from .base import Reads as Reads
 from .base import Term as Term
 from .base import similarity as similarity
 from .clusters import SelfDistillation as SelfDistillation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..engine import shared_mean, stacked
 from ..relations import Relation, SameItem
 from ..views import Embeddings, gather
-from .base import Objective, Term, exactly, units
+from .base import Objective, Reads, Term, exactly, units
 from .distance import squared
 from .rows import by_rows
 
@@ -41,6 +41,8 @@ class AlignUniform(Objective):
     the logarithms of several views are averaged, as in the authors' example. Uniformity lies between -4 t, which
     nothing reaches, and 0, where all rows are one point; -2 t is the sphere of many dimensions, evenly filled.
     """
+
+    reads: ClassVar[Reads] = "statistics"
 
     alignment: NonNegativeFloat = 1.0
     """How much the distance of positives counts."""

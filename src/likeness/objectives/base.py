@@ -14,6 +14,8 @@ from ..recipe import Recipe
 from ..relations import Relation
 from ..views import Embeddings
 
+Reads = Literal["embeddings", "statistics", "assignments"]
+
 
 @dataclass(frozen=True)
 class Term:
@@ -29,8 +31,9 @@ class Term:
 class Objective(Recipe, ABC):
     """Scores how far embeddings obey a relation."""
 
-    reads: ClassVar[Literal["embeddings", "assignments"]] = "embeddings"
-    """What rows are: points of a space, or scores (N, K) of how much a view belongs to each of K prototypes."""
+    reads: ClassVar[Reads] = "embeddings"
+    """What is compared: queries with keys; the views of a batch among themselves, whatever the keys are (statistics);
+    or scores (N, K) of how much a view belongs to each of K prototypes (assignments)."""
 
     def build(self) -> nn.Module | None:
         """What it learns or remembers: a temperature, prototypes, a memory; mostly nothing."""

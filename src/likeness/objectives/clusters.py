@@ -10,7 +10,7 @@ with. The two differ in how a key's assignment p is made: balanced over the batc
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
@@ -20,7 +20,7 @@ from ..engine import all_sum
 from ..parts import Follower
 from ..relations import Relation, spans, tiles
 from ..views import Embeddings
-from .base import Objective, Term, exactly
+from .base import Objective, Reads, Term, exactly
 from .batch import Share, lifted
 
 CELLS = 2**22  # of assignments gathered at a time: 16 MB of float32
@@ -34,7 +34,7 @@ class Swapped(Objective):
     they showed. The authors give every process an equal share of the rows; here shares may differ.
     """
 
-    reads: ClassVar[Literal["embeddings", "assignments"]] = "assignments"
+    reads: ClassVar[Reads] = "assignments"
 
     temperature: PositiveFloat = 0.1
     """What a query's scores are divided by."""
@@ -106,7 +106,7 @@ class SelfDistillation(Objective):
     alike. Keys may be the rows of all processes, or one's own where an item's views never are on two.
     """
 
-    reads: ClassVar[Literal["embeddings", "assignments"]] = "assignments"
+    reads: ClassVar[Reads] = "assignments"
 
     temperature: PositiveFloat = 0.1
     """What a query's scores are divided by."""

@@ -6,7 +6,7 @@ They gather the queries of all processes, and compare vectors of any length, not
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import NonNegativeFloat
 from torch import Tensor
@@ -16,7 +16,7 @@ from ..engine import shared_mean
 from ..relations import Relation
 from ..relations.alike import equal
 from ..views import Embeddings
-from .base import Objective, Term, exactly
+from .base import Objective, Reads, Term, exactly
 from .batch import averaged, by_view, everyone, lifted
 
 FLOOR = 1e-4  # added to variances before the root, as in the authors' main_vicreg.py
@@ -31,6 +31,8 @@ class VICReg(Objective):
     of max(0, 1 - sqrt(var + 1e-4)); covariance 2 / D times the mean over views of the sum of squared covariances off
     the diagonal. With two views these are the authors', whose covariance term is a sum over both.
     """
+
+    reads: ClassVar[Reads] = "statistics"
 
     invariance: NonNegativeFloat = 25.0
     """Weight of the distance between positives."""
@@ -86,6 +88,8 @@ class BarlowTwins(Objective):
     normalised by its mean and biased variance + 1e-5; of more views, the mean over their pairs. Views are those of one
     item, whatever the relation says; an item that lacks one of two views is left out where these are correlated.
     """
+
+    reads: ClassVar[Reads] = "statistics"
 
     redundancy: NonNegativeFloat = 0.0051
     """Weight of what is off the diagonal (lambda in the paper)."""

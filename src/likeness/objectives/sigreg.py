@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ..parts import Follower
 from ..relations import Relation
 from ..views import Embeddings
-from .base import Objective, Term, exactly
+from .base import Objective, Reads, Term, exactly
 from .batch import Share, averaged, by_view, everyone
 
 
@@ -46,6 +46,8 @@ class Slices(Follower):
 
 class Sketched(Objective):
     """Invariance, beside a test along random slices of whether embeddings are Gaussian."""
+
+    reads: ClassVar[Reads] = "statistics"
 
     regularisation: Share
     """Weight of the distance from a Gaussian; invariance has the rest."""

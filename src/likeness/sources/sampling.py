@@ -114,13 +114,16 @@ class Balanced(Sampling):
 
     def suited(self, batch: int, labels: Labels | None) -> Self:
         classes = len(_members(labels))
-        each = self.each or max(min(EACH, batch // CLASSES), batch // classes, 1)
+        whole = max(batch // classes, 1)
+        filling = whole if batch // whole <= classes else batch // (classes + 1) + 1  # the least that fits
+        filling = min(filling, max(batch // CLASSES, 1))
+        each = self.each or max(min(EACH, batch // CLASSES), filling, 1)
         fit = batch // each
         if fit < CLASSES:
             least = f"each={max(batch // CLASSES, 1)} or batch={CLASSES * each}"
             raise WrongCall(f"batch={batch} with each={each} is too small for two classes: try {least}")
-        if fit > classes:
-            full = f"each={batch // classes} or batch={classes * each}"
+        if fit > classes and self.each is not None:
+            full = f"each={filling} or batch={classes * each}"
             raise WrongCall(f"batch={batch} with each={each} takes {fit} classes, there are {classes}: try {full}")
         return self.model_copy(update={"each": each})
 
