@@ -106,9 +106,10 @@ def done(job: Job) -> list[dict[str, Any]]:
     given = [(name, value) for name, value in overrides(job.recipe, job.drawn).items() if name != "optimizer"]
     tree = catalogue().overridden(catalogue().recipe(job.recipe), [*given, ("epochs", job.epochs)], job.recipe)
     plan = Once.of({**tree, "optimizer": COMMON["optimizer"], "seed": job.seed})
-    began = time.process_time()
-    run = likeness.train(source, plan, out=Path(job.work) / f"{job.recipe}-{job.key}", resume=True)
-    seconds = round(time.process_time() - began, 1)
+    began, folder = time.process_time(), Path(job.work) / f"{job.recipe}-{job.key}"
+    whole = not folder.exists()  # the time of earlier sittings is not known
+    run = likeness.train(source, plan, out=folder, resume=True)
+    seconds = round(time.process_time() - began, 1) if whole else None
     memory = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     spaces = {"encoder": (run.space, run.encoder.embed(test))}
     if job.recipe == BESIDE:
@@ -153,8 +154,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
             if values:
                 found[recipe][name] = [round(x, 1) for x in (statistics.mean(values), min(values), max(values))]
         for name in ("seconds", "megabytes"):
-            if name in same[0]:
-                found[recipe][name] = round(statistics.mean(row[name] for row in same))
+            costs = [row[name] for row in same if row.get(name) is not None]
+            if costs:
+                found[recipe][name] = round(statistics.mean(costs))
     return dict(sorted(found.items(), key=lambda pair: -pair[1].get("knn", [0])[0]))
 
 
@@ -228,12 +230,15 @@ def main() -> None:
 
 def publish(found: dict[str, dict[str, Any]], on: str) -> None:
     """Put the scores where `likeness show` finds them."""
-    usual = found[BESIDE]["seconds"]
-    kept = {
-        n: {"on": on, **line, "cost": round(line["seconds"] / usual, 2)} for n, line in found.items() if n in recipes()
-    }
+    usual, named = found[BESIDE].get("seconds"), {name: line for name, line in found.items() if name in recipes()}
+    kept = {name: {"on": on, **line, "cost": cost(line, usual)} for name, line in named.items()}
     PUBLISHED.write_text(json.dumps(kept, indent=1) + "\n")
     describe.write()
+
+
+def cost(line: dict[str, Any], usual: float | None) -> float | None:
+    """Seconds as a multiple of SimCLR's."""
+    return round(line["seconds"] / usual, 2) if usual and "seconds" in line else None
 
 
 def command(call: argparse.Namespace) -> str:

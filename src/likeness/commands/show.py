@@ -68,7 +68,8 @@ def _entry(book: Catalogue, name: str) -> tuple[str, Tree]:
 def _measured(found: Mapping[str, Any]) -> str:
     """What a benchmark made of a recipe, in one line."""
     scores = " · ".join(f"{name} {_score(found[key])}" for name, key in SCORED.items() if key in found)
-    return f"measured on {found['on']}, n = {found['n']}: {scores} · {found['cost']:.2g} x SimCLR's time"
+    cost = f" · {found['cost']:.2g} x SimCLR's time" if found["cost"] else ""
+    return f"measured on {found['on']}, n = {found['n']}: {scores}{cost}"
 
 
 def _score(values: Sequence[float]) -> str:
