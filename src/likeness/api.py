@@ -218,7 +218,8 @@ def begin(data: Any, call: Call, out: Path | None, resume: bool, module: nn.Modu
     state = checkpoint.load(before / CHECKPOINT, engine.rank) if before is not None else None
     watch.before, watch.items = float(state["elapsed"]) if state else 0.0, len(source)
     watch.items += 0 if plan.start is None else sum(map(len, sample(kept, held)))  # placed before and after
-    known = {**call.tree(), "listing": source.listing}
+    asked = call.tree() if before is None else json.loads((before / CALL).read_text())  # a resume may say less
+    known = {**asked, "listing": source.listing}
     run = out or numbered(source.name)  # last, so that a call that is refused leaves no folder behind
     return Session(run, plan, source, kept, held, engine, watch, untrained, known, state)
 

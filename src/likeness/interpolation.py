@@ -12,7 +12,7 @@ from .card import write_card
 from .disk import file_tree, write_tensors
 from .errors import Failed, WrongCall
 from .folder import write_json
-from .layout import ABOUT, CALL, CHECKPOINT, FINISHED, HEAD, HOLDOUT, RECIPE, UNTRAINED, WEIGHTS, must_be_free
+from .layout import ABOUT, CALL, CHECKPOINT, FINISHED, HEAD, HOLDOUT, RECIPE, UNTRAINED, WEIGHTS
 from .weights import fingerprint, load, misfit, read_about
 
 ALSO = (RECIPE, HOLDOUT, HEAD, CALL, f"{CHECKPOINT}/{UNTRAINED}")  # of the run: they hold for what lies between too
@@ -30,7 +30,8 @@ def interpolate(run: Path, share: float, out: Path) -> str:
     """
     if not 0 <= share <= 1:
         raise WrongCall(f"share {share:g} is outside 0 to 1: 0 is the start, 1 what was trained")
-    must_be_free(out, resume=False)
+    if out.exists():
+        raise WrongCall(f"{out} exists already, and nothing is overwritten: name another --out")
     about, first = read_about(run), run / CHECKPOINT / UNTRAINED
     recipe = file_tree(run / RECIPE) if (run / RECIPE).exists() else {}
     if recipe.get("start") is None:

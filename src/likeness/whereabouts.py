@@ -20,6 +20,7 @@ SUFFIX = ".safetensors"
 PUBLIC, CONFIG, PROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"  # a Hugging Face folder
 TIMM, HUB = "timm:", "hf:"
 FORMS = f"a run, a {SUFFIX} file, timm:NAME[:FILE], hf:OWNER/NAME or a folder with {CONFIG} and {PUBLIC}"
+LARGE = 2**26  # bytes of a file that is not hashed again unless it changes
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class Found:
         """
         tensors = load(self.file)
         roles = {} if self.about is None else self.about["roles"]
-        named = _named(self.file, self.file.stat().st_mtime_ns, json.dumps(roles))
+        about = self.file.stat()
+        known = about.st_size > LARGE  # files change within a tick of the clock that stamps them: hash the small ones
+        named = _named(self.file, about.st_mtime_ns, json.dumps(roles)) if known else fingerprint(tensors, roles)
         if self.about is not None and named != self.about["fingerprint"]:
             raise Failed(f"{self.file} is not what {ABOUT} describes: one of the two was changed")
         return of_role(tensors, self.role or "", roles), named
@@ -182,5 +185,5 @@ def _folder(folder: Path) -> Found:
 
 @cache
 def _named(file: Path, changed: int, parts: str) -> str:
-    """Fingerprint of a file, which is read several times while a run begins and takes a second a gigabyte to hash."""
+    """Fingerprint of a large file, read several times while a run begins; hashing takes a second a gigabyte."""
     return fingerprint(load(file), json.loads(parts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -38,7 +39,7 @@ def train(
             return
         session.track = track
         if session.engine.leads:
-            _led(to, session, call, tell)
+            _led(to, session, call, resume, tell)
         else:
             for _ in session:
                 pass
@@ -46,8 +47,8 @@ def train(
         Engine.stop()
 
 
-def _led(to: Console, session: Session, call: Call, tell: Callable[[Summary], None]) -> None:
-    _plan(to, session, call.recipe is None)
+def _led(to: Console, session: Session, call: Call, resume: bool, tell: Callable[[Summary], None]) -> None:
+    _plan(to, session, call.recipe, resume)
     try:
         with TrainScreen(to, session) as screen:
             for event in session:
@@ -59,8 +60,8 @@ def _led(to: Console, session: Session, call: Call, tell: Callable[[Summary], No
     _ending(to, session, session.summary, str(call.source))
 
 
-def _plan(to: Console, session: Session, chosen: bool) -> None:
-    """What will be done and why, before anything starts; chosen: no recipe was named."""
+def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
+    """What will be done and why, before anything starts; recipe: as it was named, if it was."""
     plan, data, source = session.plan, session.plan.data, session.source
     role, modality = next(iter(data.modality.items()))
     encoder = session.untrained[role].recipe
@@ -69,13 +70,16 @@ def _plan(to: Console, session: Session, chosen: bool) -> None:
     else:
         length = f"{plan.steps:,} steps" if plan.steps else f"{plan.epochs:g} epochs"
     facts = ", ".join(f"{value} {name}" if name != "size" else f"{value} px" for name, value in modality.facts.items())
-    reasons = _reasons(session, encoder, chosen)
+    reasons = _reasons(session, encoder, chosen=recipe is None and not resume)
+    method, labels = plan.method.label(), f"labels: {data.labels}" if data.labels else ""
+    named = "" if recipe is None or str(recipe).lower() == method.lower() else f"{recipe}: "
     lines = {
         source.name: f"{len(source):,} {modality.label().lower()}s · {len(session.held):,} held out to score on",
         **{"note" + " " * n: note for n, note in enumerate(source.notes)},
         "plan": " · ".join(
             [
-                plan.method.label(),
+                f"{named}{method}",
+                *([labels] if labels else []),
                 encoder.bare.word,
                 f"{role}: {facts}",
                 f"batch {data.batch}",
@@ -86,10 +90,19 @@ def _plan(to: Console, session: Session, chosen: bool) -> None:
         ),
         **({"because": " · ".join(reasons)} if reasons else {}),
         **({"starts from": " · ".join([plan.start, *plan.adapt.words])} if plan.start else {}),
-        "goes on in" if session.state else "run": f"{session.run} · Ctrl-C saves",
+        **_place(session, resume),
     }
     for name, text in lines.items():
         to.print(f" {name.strip():<14} {text}", markup=False)
+
+
+def _place(session: Session, resume: bool) -> dict[str, str]:
+    """Where the run is kept, and whether it goes on."""
+    if session.state is not None:
+        return {"goes on in": f"{session.run}, after step {session.state['step']:,} · Ctrl-C saves"}
+    if resume:
+        return {"begins in": f"{session.run}, which has no checkpoint to go on from · Ctrl-C saves"}
+    return {"run": f"{session.run} · Ctrl-C saves"}
 
 
 def _reasons(session: Session, encoder: Encoder, chosen: bool) -> list[str]:

@@ -108,6 +108,10 @@ class Saved(Encoder):
 
     def _fitting(self, bare: Encoder, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights by the network's own names, in its shapes; its own where they are to be fresh."""
+        unknown = [part for part in self.fresh if not any(name.startswith(part) for name in own)]
+        if unknown:
+            some = ", ".join(dict.fromkeys(name.split(".")[0] for name in own))
+            raise WrongCall(f"fresh={unknown[0]}: no tensor of {bare.label()} begins so (there are {some})")
         named = below(weights, own)
         changed = named if misfit(own, named) is None else bare.adapted(named)
         kept = {name: value for name, value in changed.items() if not name.startswith(self.fresh)}

@@ -54,6 +54,3 @@ class MoCo(OneTower):
         parts.queue.put(key)
         relation = self.pairing(query, key).only_positives() | self.pairing(query, past)
         return {"contrast": self.objective(query, Embeddings.cat(key, past), relation, parts.objective)}
-
-    def chance(self, batch: int, views: int) -> float | None:
-        return self.objective.chance(min(self.queue, (self.items or 2 * self.queue) // 2) + 1)

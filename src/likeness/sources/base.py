@@ -103,7 +103,10 @@ class Source(ABC):
         if name not in self.table.column_names:
             names = self.table.column_names
             have = f"has {', '.join(names)}" if names else "has no columns"
-            raise WrongCall(f"{self.name} has no column {name!r}{meant(name, names)} (it {have})")
+            raise WrongCall(
+                f"{self.name} has no column {name!r}{meant(name, names)} (it {have}; "
+                "labels are sub-folders, a column or labels=FILE.csv)"
+            )
         return labels_of(self.table, name)
 
     def only(self, rows: np.ndarray) -> Source:
