@@ -11,7 +11,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from likeness.engine import with_shared_norm
-from likeness.parts import Scale, Tower, mlp
+from likeness.parts import RowNorm, Scale, Tower, mlp
 from likeness.stacks import Packed
 from likeness.views import Views
 
@@ -104,7 +104,7 @@ def test_no_rows_stay_in_the_graph() -> None:
 
 
 def test_a_head_has_norms_between_its_layers_only() -> None:
-    assert [type(m) for m in mlp(8, 16, 4)] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+    assert [type(m) for m in mlp(8, 16, 4)] == [nn.Linear, RowNorm, nn.ReLU, nn.Linear]
     assert [type(m) for m in mlp(8, 16, 4, norm="none")] == [nn.Linear, nn.ReLU, nn.Linear]
     assert mlp(8, 4)(torch.zeros(3, 8)).shape == (3, 4)
 

@@ -100,7 +100,7 @@ class Once(Plan):
         if len(data.modality) > 1 and role not in data.modality:
             names = " and ".join(data.modality)
             raise WrongCall(f"{source.name} has the roles {names}: say which with role={next(iter(data.modality))}")
-        must_compare(self.method, data)
+        must_compare(self.method, data, self.data.batch)
         encoder = default_encoder(next(iter(data.modality.values())), engine.device)
         facts = {**data.facts(source), "encoder": encoder, "vector_dim": None if vectors is None else vectors.shape[1]}
         open_ended = self.steps is None and self.epochs is None
@@ -202,8 +202,8 @@ class Once(Plan):
         )
 
 
-def must_compare(method: Method, data: Data) -> None:
-    """Refuse data that a method could learn nothing from.
+def must_compare(method: Method, data: Data, batch: int | None) -> None:
+    """Refuse what a method could learn nothing from; batch: as it was asked for.
 
     Raises:
         WrongCall: it compares views, and there is one; or items, and a step has one.
@@ -212,8 +212,8 @@ def must_compare(method: Method, data: Data) -> None:
     few = [augmentation.views for augmentation in data.views.values() if augmentation.views < least]
     if few and len(data.views) == 1:
         raise WrongCall(f"{method.label()} compares views of an item, and views={few[0]}: draw {least} at least")
-    if data.batch is not None and data.batch < least:
-        raise WrongCall(f"{method.label()} compares items, and batch={data.batch}: take {least} at least")
+    if batch is not None and batch < least:
+        raise WrongCall(f"{method.label()} compares items, and batch={batch}: take {least} at least")
 
 
 def takes(kept: Kept, modality: Modality, size: int | None = None) -> str | None:
