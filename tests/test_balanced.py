@@ -125,7 +125,7 @@ def test_what_is_chosen_always_fits() -> None:
         for batch in range(2, 130):
             each = Balanced().suited(batch, known).each
             assert each is not None
-            assert 2 <= batch // each
+            assert batch // each >= 2
             assert min(batch // each, classes) * each > batch // 2 - 1
 
 
