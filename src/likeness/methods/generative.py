@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -20,7 +20,7 @@ from .simclr import SimCLR
 
 
 class GenerativeParts(Parts):
-    method: nn.Module
+    method: Any
     decoder: nn.Module
 
 
@@ -56,7 +56,7 @@ class Generative(Method):
     def loss(self, parts: GenerativeParts, batch: Batch) -> dict[str, Term]:
         assert self.role is not None
         terms = self.method.loss(parts.method, batch)
-        tower: Tower = parts.method.get_submodule("tower")
+        tower: Tower = parts.method.tower
         for number, views in enumerate(batch[self.role].sizes()):
             apart = self._reconstructed(tower, parts.decoder, views.data)
             terms[f"reconstruct {number}" if number else "reconstruct"] = self.weight * apart
