@@ -26,7 +26,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import, at its top or inside a function, only what stands before it here.
 ORDER = """
     errors
-    disk layout limits weights whereabouts recipe describe catalogue
+    cache disk layout limits weights whereabouts recipe describe catalogue
     engine chance stacks chunks views parts
     relations objectives
     modalities encoders sources
