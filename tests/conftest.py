@@ -33,6 +33,12 @@ PATIENCE = 240.0  # seconds a command may take on a machine that is busy with ot
 TINY = ["encoder=residual", "widths=[8,16]", "projection=[16,8]", "batch=16", "precision=float32", "workers=1"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is kept to save time is kept as a user has it, but not among the user's own."""
+    os.environ["LIKENESS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def _quiet_machine() -> Iterator[None]:
     threads = torch.get_num_threads()
