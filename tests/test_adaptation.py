@@ -23,6 +23,7 @@ from likeness.encoders import Residual, Saved
 from likeness.encoders.layers import layers
 from likeness.encoders.lora import LowRank, adapt, merged
 from likeness.engine import Engine
+from likeness.errors import WrongCall
 from likeness.methods import BYOL, SimCLR
 from likeness.training import LARS, SGD, AdamW, Adaptation, Descent, Learner, Muon, Optimizer
 
@@ -313,3 +314,10 @@ def test_two_processes_adapt_as_one(file: Path, tmp_path: Path) -> None:
                 torch.testing.assert_close(
                     two[key], value, rtol=1e-3, atol=1e-4, msg=lambda text, key=key: f"{key}: {text}"
                 )
+
+
+@pytest.mark.parametrize("asked", [{"last": 99}, {"lora": 1000}])
+def test_more_than_an_encoder_has_is_refused(asked: dict[str, int], file: Path) -> None:
+    name, value = next(iter(asked.items()))
+    with pytest.raises(WrongCall, match=f"{name}={value}"):
+        descent(file, Adaptation(**asked))

@@ -67,7 +67,7 @@ def load(path: Path) -> Tensors:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise Failed(f"{path} cannot be read: {error}") from error
+        raise Failed(f"{path} cannot be read ({error}); it may be cut short: fetch or save it again") from error
 
 
 def of_role(tensors: Mapping[str, Tensor], role: str, roles: Iterable[str]) -> Tensors:

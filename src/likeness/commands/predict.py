@@ -17,9 +17,11 @@ def predict(asked: Asked, source: str, out: Path) -> Predicted:
         done = predict_to(out, encoder, items, asked.run, workers=asked.workers, quarantine=bad, progress=move)
     name_bad(to, bad)
     to.print(f" {done.rows:,} predictions of {done.classes} classes · {out}", markup=False)
+    if done.held_out is not None:
+        to.print(f" accuracy {_said(done.held_out)} held out of training", markup=False)
     if done.accuracy is not None:
-        apart = f" · {_said(done.held_out)} held out of training" if done.held_out is not None else ""
-        to.print(f" accuracy {_said(done.accuracy)} labelled{apart}", markup=False)
+        taught = ", taught ones among them" if done.held_out is not None else ""
+        to.print(f" accuracy {_said(done.accuracy)} labelled{taught}", markup=False)
     return done
 
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
+from ..errors import WrongCall
+
 MATRICES = (nn.Linear, _ConvNd, nn.MultiheadAttention)  # modules whose weights of two axes and more are adapted
 
 
@@ -34,13 +36,24 @@ def adapt(module: nn.Module, rank: int, fresh: tuple[str, ...] = ()) -> None:
     """Let a module learn by changes of that rank alone; what is `fresh` (beginnings of names) learns wholly.
 
     Matrices that are no larger than the change would be stand still, as do biases and norms.
+
+    Raises:
+        WrongCall: there is no larger one.
     """
     for name, weight in module.named_parameters():
         weight.requires_grad_(name.startswith(fresh))
-    for part, name in list(_matrices(module)):
+    wide = [(part, name) for part, name in _matrices(module) if _width(part.get_parameter(name)) > rank]
+    if not wide:
+        raise WrongCall(f"lora={rank} is no less than the rank of any matrix of the encoder: try 4 to 32")
+    for part, name in wide:
         weight = part.get_parameter(name)
-        if not weight.requires_grad and min(len(weight), weight[0].numel()) > rank:
+        if not weight.requires_grad:
             parametrize.register_parametrization(part, name, LowRank(weight, rank))
+
+
+def _width(weight: Tensor) -> int:
+    """The highest rank that a weight, seen as a matrix, can have."""
+    return min(len(weight), weight[0].numel())
 
 
 def _matrices(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:

@@ -10,8 +10,9 @@ from torch import nn
 
 from ..encoders import Kept
 from ..encoders.layers import Layer, layers
+from ..errors import WrongCall
 from ..recipe import Recipe
-from .optimizers import Share, Speed, Speeds
+from .optimizers import Speed, Speeds
 
 RATE, LORA_RATE = 0.1, 0.3  # low-rank changes begin at 0, and take a higher rate than the weights themselves
 
@@ -19,7 +20,7 @@ RATE, LORA_RATE = 0.1, 0.3  # low-rank changes begin at 0, and take a higher rat
 class Adaptation(Recipe):
     """How an encoder that starts from weights learns; without such weights it does nothing."""
 
-    freeze: Share = 0.1
+    freeze: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps in which the encoder stands still while the head learns to read it (arXiv:2202.10054)."""
     rate: PositiveFloat | None = None
     """The encoder's learning rate, as a share of the recipe's; null: 0.1, with `lora` 0.3."""
@@ -58,7 +59,11 @@ class Adaptation(Recipe):
         return self.rate or (RATE if self.lora is None else LORA_RATE)
 
     def hold(self, kept: Iterable[Kept]) -> None:
-        """Let layers that shall not learn stand still: no gradients, and as in evaluation (running statistics)."""
+        """Let layers that shall not learn stand still: no gradients, and as in evaluation (running statistics).
+
+        Raises:
+            WrongCall: more layers are asked for than there are.
+        """
         for one in started(kept):
             for layer in self._held(one.module):
                 for weight in layer.parameters:
@@ -68,7 +73,9 @@ class Adaptation(Recipe):
 
     def _held(self, net: nn.Module) -> list[Layer]:
         every = layers(net)
-        return [] if self.last is None else every[: max(len(every) - self.last, 0)]
+        if self.last is not None and self.last > len(every):
+            raise WrongCall(f"last={self.last}: the encoder has {len(every)} layers; leave `last` out to let all learn")
+        return [] if self.last is None else every[: len(every) - self.last]
 
     @property
     def words(self) -> list[str]:
