@@ -27,7 +27,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = """
     errors
     cache disk layout limits weights whereabouts recipe describe catalogue
-    engine chance stacks chunks views parts
+    engine accelerator chance stacks chunks views parts
     relations objectives
     modalities encoders sources
     index space_write space_read space

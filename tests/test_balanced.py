@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from likeness.api import plan_of
 from likeness.catalogue import pair
-from likeness.chance import shuffled
 from likeness.engine import Engine
 from likeness.errors import WrongCall
 from likeness.journey import Watch
 from likeness.plans import Once
 from likeness.sources import read
 from likeness.sources.base import Labels
-from likeness.sources.sampling import Balanced, Sampling, Shuffle, share
+from likeness.sources.population import Population
+from likeness.sources.sampling import Balanced, Sampling, share
 
 CPU = torch.device("cpu")
 
@@ -34,8 +34,12 @@ def labels(*sizes: int, unknown: int = 0, seed: int = 0) -> Labels:
     return Labels(np.random.default_rng(seed).permutation(codes), [f"class {n}" for n in range(len(sizes))])
 
 
+def population(known: Labels) -> Population:
+    return Population(len(known.codes), known)
+
+
 def rows(sampling: Balanced, step: int, known: Labels, batch: int, seed: int = 0) -> list[int]:
-    found: list[int] = sampling.chosen(step, len(known.codes), batch, seed, known)[1].tolist()
+    found: list[int] = sampling.chosen(step, batch, seed, population(known))[1].tolist()
     return found
 
 
@@ -93,21 +97,21 @@ def test_classes_that_do_not_divide_come_equally_often() -> None:
 
 def test_an_epoch_is_as_many_steps_as_would_show_every_labelled_item_once() -> None:
     known = labels(50, 30, unknown=100)
-    assert Balanced(each=4).steps(180, 8, known) == 10
-    assert Balanced(each=4).steps(180, 200, known) == 1
+    assert Balanced(each=4).steps(8, population(known)) == 10
+    assert Balanced(each=4).steps(200, population(known)) == 1
 
 
 def test_an_item_that_comes_back_in_an_epoch_is_seen_anew() -> None:
     """Small classes come back often: the name that views are drawn under is never the same twice."""
     known = labels(4, 400)
-    names = {Balanced(each=4).chosen(step, 404, 8, 0, known)[0] for step in range(50)}
+    names = {Balanced(each=4).chosen(step, 8, 0, population(known))[0] for step in range(50)}
     assert len(names) == 50
 
 
 @pytest.mark.parametrize("world", [1, 3, 5])
 def test_processes_share_a_batch(world: int) -> None:
     known = labels(9, 7, 12)
-    whole = Balanced(each=4).chosen(5, 28, 12, 0, known)[1]
+    whole = Balanced(each=4).chosen(5, 12, 0, population(known))[1]
     assert torch.equal(torch.cat([share(whole, rank, world) for rank in range(world)]), whole)
 
 
@@ -116,14 +120,14 @@ def test_processes_share_a_batch(world: int) -> None:
     [(256, [20] * 100, 4), (256, [500] * 10, 25), (16, [30, 30], 8), (7, [30, 30], 3), (2, [3, 3], 1)],
 )
 def test_too_few_classes_give_more_items_each(batch: int, sizes: list[int], each: int) -> None:
-    assert Balanced().suited(batch, labels(*sizes)).each == each
+    assert Balanced().suited(batch, population(labels(*sizes))).each == each
 
 
 def test_what_is_chosen_always_fits() -> None:
     for classes in range(2, 40):
         known = labels(*[9] * classes)
         for batch in range(2, 130):
-            each = Balanced().suited(batch, known).each
+            each = Balanced().suited(batch, population(known)).each
             assert each is not None
             assert batch // each >= 2
             assert min(batch // each, classes) * each > batch // 2 - 1
@@ -143,19 +147,8 @@ def test_what_cannot_be_is_refused_with_the_remedy(
     sampling: Balanced, batch: int, known: Labels | None, told: str
 ) -> None:
     with pytest.raises(WrongCall) as said:
-        sampling.suited(batch, known)
+        sampling.suited(batch, Population(64, known))
     assert told in str(said.value)
-
-
-def test_shuffle_is_what_it_was() -> None:
-    for step in range(12):
-        epoch, place = divmod(step, 5)
-        order = shuffled(43, 7, epoch)[8 * place : 8 * place + 8]
-        for known in (None, labels(20, 23)):
-            name, found = Shuffle().chosen(step, 43, 8, 7, known)
-            assert name == epoch
-            assert found.equal(order)
-    assert Shuffle().suited(8, None) == Shuffle()
 
 
 def test_it_is_a_recipe() -> None:

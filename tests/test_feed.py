@@ -16,10 +16,13 @@ from likeness.errors import Failed
 from likeness.modalities import Image
 from likeness.modalities.base import Prepared, Unreadable
 from likeness.sources import read
+from likeness.sources.background import in_background
 from likeness.sources.base import Labels, Listed, Quarantine
 from likeness.sources.feed import Feed, plain
-from likeness.sources.reader import Memory, in_background
+from likeness.sources.population import Population
+from likeness.sources.reader import Memory
 from likeness.sources.sampling import Shuffle
+from likeness.sources.threads import Work
 
 CPU = torch.device("cpu")
 
@@ -51,6 +54,9 @@ class Shift:
     def prepare(self, items, names, modality, size):
         return Prepared(torch.tensor(np.stack(items)), False)
 
+    def finished(self, prepared, names, modality, size):
+        return prepared
+
     def draw(self, prepared, names, modality, size):
         n = len(names.item)
         view = torch.arange(self.views).repeat_interleave(n)
@@ -81,7 +87,7 @@ VALUES = list(range(100, 110))
 def test_a_batch_holds_all_first_views_before_all_second_ones():
     views = feed(VALUES).draw(feed(VALUES).prepare(3, 24), CPU)["number"]
     item, view = views.origin.item, views.origin.view
-    assert item[:4].tolist() == item[4:].tolist() == Shuffle().chosen(3, 10, 4, 0)[1].tolist()
+    assert item[:4].tolist() == item[4:].tolist() == Shuffle().chosen(3, 4, 0, Population(10))[1].tolist()
     assert view.tolist() == [0] * 4 + [1] * 4
     assert item.dtype == torch.int64
     assert torch.equal(views.data[:, 0], item + 100.0)
@@ -100,7 +106,7 @@ def test_steps_are_pure():
 
 def test_labels_are_told_only_where_they_are_given():
     labels = Labels(np.array([0, 1, -1, 2, 0, 1, 2, 0, 1, -1]), ["a", "b", "c"])
-    made = feed(VALUES, labels=labels, batch=10)
+    made = feed(VALUES, population=Population(10, labels), batch=10)
     views = made.draw(made.prepare(0, None), CPU)["number"]
     told = views.origin.known["label"]
     assert told.dtype == torch.float32
@@ -223,7 +229,7 @@ def test_reading_threads_end_with_their_feed():
 
 def test_the_background_works_two_ahead_and_no_more():
     made = []
-    numbers = in_background(lambda n: made.append(n) or n, iter(range(100)))
+    numbers = in_background(lambda n: made.append(n) or Work(lambda: n), iter(range(100)))
     assert next(numbers) == 0
     time.sleep(0.05)
     assert made == [0, 1, 2]

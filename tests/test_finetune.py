@@ -24,6 +24,7 @@ from likeness.folder import write_encoder
 from likeness.methods import Finetune
 from likeness.modalities import Image
 from likeness.sources.base import Labels
+from likeness.sources.population import Population
 from likeness.sources.sampling import Labelled
 from likeness.views import Origin, Views
 
@@ -237,11 +238,11 @@ def test_a_head_reads_directions() -> None:
 
 
 def test_labelled_items_alone_are_shown_each_once_a_pass() -> None:
-    labels = Labels(np.array([0, -1, 1, -1, 1, 0, 0, -1]), ["a", "b"])
+    known = Population(8, Labels(np.array([0, -1, 1, -1, 1, 0, 0, -1]), ["a", "b"]))
     sampling = Labelled()
-    assert sampling.steps(8, 2, labels) == 2
+    assert sampling.steps(2, known) == 2
     for number in (0, 1, 5):
-        names, rows = zip(*(sampling.chosen(2 * number + place, 8, 2, 0, labels) for place in (0, 1)), strict=True)
+        names, rows = zip(*(sampling.chosen(2 * number + place, 2, 0, known) for place in (0, 1)), strict=True)
         assert names == (number, number)
         shown = torch.cat(rows).tolist()
         assert len(set(shown)) == 4
@@ -249,14 +250,14 @@ def test_labelled_items_alone_are_shown_each_once_a_pass() -> None:
 
 
 def test_few_items_are_shown_as_often_as_it_takes() -> None:
-    labels = Labels(np.array([0, -1, 1, -1]), ["a", "b"])
+    known = Population(4, Labels(np.array([0, -1, 1, -1]), ["a", "b"]))
     sampling = Labelled(least=15)
-    assert sampling.steps(4, 256, labels) == 15
-    names = [sampling.chosen(step, 4, 256, 0, labels)[0] for step in range(15)]
+    assert sampling.steps(256, known) == 15
+    names = [sampling.chosen(step, 256, 0, known)[0] for step in range(15)]
     assert names == list(range(15))  # every pass draws other views
-    assert sampling.chosen(3, 4, 256, 0, labels)[1].sort().values.tolist() == [0, 2]
+    assert sampling.chosen(3, 256, 0, known)[1].sort().values.tolist() == [0, 2]
     with pytest.raises(WrongCall, match="none of the items to train on has a label"):
-        sampling.suited(256, Labels(np.full(4, -1), []))
+        sampling.suited(256, Population(4, Labels(np.full(4, -1), [])))
 
 
 # Folders --------------------------------------------------------------------------------------------------------------

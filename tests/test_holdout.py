@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -76,6 +78,25 @@ def test_splits_whose_groups_are_all_split_leave_nothing():
         hold_out(items, None, 0)
 
 
+@pytest.mark.parametrize("group", [None, ["a", None, "b", "c", "b"] * 8])
+def test_who_is_kept_out_is_told_by_a_keyed_hash_of_names(group):
+    """Runs of long ago must find the same items kept out."""
+    ids, seed = [f"photos/é {n}.jpg" for n in range(40)], 2**33 + 5
+    key = seed.to_bytes(8, "little")
+    names = [f"group {group[n]}" if group and group[n] else f"item {ids[n]}" for n in range(40)]
+
+    def number(name):
+        return int.from_bytes(blake2b(name.encode(), digest_size=8, key=key).digest(), "little")
+
+    left, expected = 7, set()
+    for name in sorted(set(names), key=number):
+        rows = [n for n in range(40) if names[n] == name]
+        if len(rows) <= left:
+            expected |= {ids[n] for n in rows}
+            left -= len(rows)
+    assert ids_held(source(ids, group), 7, seed) == expected
+
+
 def test_a_thousand_at_most():
     assert len(ids_held(source(range(20_000)))) == 1000
 
@@ -110,6 +131,7 @@ def test_the_file_gives_the_same_rows_back(tmp_path):
     again = holdout.rows_of(items, [*holdout.read(tmp_path / "holdout.json"), "gone since"])
     assert np.array_equal(again[0], kept)
     assert np.array_equal(again[1], held)
+    assert len(holdout.rows_of(items, ["\ud800", "\udcff"])[1]) == 0
     assert len(holdout.rows_of(items, [])[1]) == 0
 
 

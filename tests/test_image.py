@@ -83,12 +83,13 @@ def test_what_an_encoder_sees_is_the_same_in_any_company():
 
 
 def test_plain_is_the_middle_resized():
-    """Area averages of the central square: 120 x 120 to 24 x 24 is the mean of 5 x 5 pixels."""
+    """As Pillow resizes the central square."""
     modality = Image(size=24).fitted([PHOTO])
-    share = PHOTO[:, 20:140].reshape(24, 5, 24, 5, 3).mean((1, 3)) / 255
+    square = Pillow.fromarray(np.ascontiguousarray(PHOTO[:, 20:140]))
+    share = np.asarray(square.resize((24, 24), Pillow.Resampling.BILINEAR)) / 255
     expected = (share - np.array(modality.mean)) / np.array(modality.std)
     found = modality.plain([PHOTO])[0].permute(1, 2, 0).numpy()
-    np.testing.assert_allclose(found, expected, atol=0.51 / 255 / min(modality.std))
+    np.testing.assert_allclose(found, expected, atol=1.01 / 255 / min(modality.std))
 
 
 def test_a_large_jpeg_is_decoded_as_small_as_needed():
@@ -111,7 +112,7 @@ def test_any_large_image_is_kept_as_small_as_needed(kind, channels):
     kept = modality.read(large)
     assert (kept.shape, kept.dtype) == ((128, 192, channels), kind)  # four times `size`, as of a JPEG
     assert abs(kept.mean() - large.mean()) < 0.5
-    torch.testing.assert_close(modality.plain([kept]), modality.plain([large]), atol=0.02, rtol=0)
+    torch.testing.assert_close(modality.plain([kept]), modality.plain([large]), atol=0.1, rtol=0)
     modest = large[:255]
     np.testing.assert_array_equal(modality.read(modest), modest)
 

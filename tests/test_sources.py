@@ -222,6 +222,8 @@ class TestGlobsAndLists:
     def test_an_exclusion_with_a_slash_counts_from_the_root(self):
         left_out = Excluded(["raw/*"])
         assert [left_out(path) for path in ("raw/a", "raw/b/c", "x/raw/a")] == [True, True, False]
+        left_out = Excluded(["/raw", "thumbs/"])
+        assert [left_out(path) for path in ("raw/a", "x/raw/a", "x/thumbs/a", "thumbs")] == [True, False, True, True]
 
     def test_a_list_is_relative_to_its_file(self, tmp_path):
         files(tmp_path, "sets/list.txt", "photos/a.png", "photos/#b.png")

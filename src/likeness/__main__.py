@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from .catalogue import ALIASES, SHORT
 from .errors import LikenessError, meant
 
+INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command: 0 done, 1 the work failed, 2 the call was wrong, 130 interrupted and saved."""
@@ -18,7 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .cli import app
 
     try:
-        app(list(sys.argv[1:] if argv is None else argv), standalone_mode=False)
+        code = app(list(sys.argv[1:] if argv is None else argv), standalone_mode=False)
+        if code == INTERRUPTED:  # typer has caught Ctrl-C itself, and says nothing
+            raise KeyboardInterrupt
+        return code or 0
     except LikenessError as error:
         print(f"likeness: {error}", file=sys.stderr)
         return error.code
@@ -30,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return end.exit_code
     except KeyboardInterrupt:
         print("likeness: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # `likeness show | head`
         sys.stderr.close()
     except OSError as error:  # a full disk, a closed folder: what is wrong is not in this program

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from .catalogue import DEFAULT, FALLBACK, Tree, catalogue
-from .disk import unwritten
+from .disk import sweep, unwritten
 from .encoders import Encoder, Own
 from .engine import Engine, agreed, device_of, leads
 from .errors import Failed, WrongCall, counted
@@ -190,8 +190,17 @@ def written(columns: Columns) -> dict[str, str]:
     return {name: part if isinstance(part, str) else "+".join(part) for name, part in columns.items()}
 
 
-def begin(data: Any, call: Call, out: Path | None, resume: bool, module: nn.Module | None = None) -> Session | Summary:
+def begin(
+    data: Any,
+    call: Call,
+    out: Path | None,
+    resume: bool,
+    module: nn.Module | None = None,
+    told: Callable[[int], None] | None = None,
+) -> Session | Summary:
     """A session ready to be iterated; the summary where the run is finished already.
+
+    told: hears how many files are listed so far
 
     Raises:
         WrongCall: the folder holds a run and `resume` is not asked for, or the call differs from the run's.
@@ -200,11 +209,13 @@ def begin(data: Any, call: Call, out: Path | None, resume: bool, module: nn.Modu
     must_be_free(out, resume)
     if resume and out is not None and (out / FINISHED).exists():
         return Summary(**{**json.loads((out / FINISHED).read_text()), "run": str(out)})  # it may have been moved
+    if resume and out is not None:
+        sweep(out)
     before = _earlier(out, call) if resume and out is not None else None
     plan = plan_of(call.recipe, call.overrides, asked_device(call.overrides)) if before is None else _begun(before)
     engine = Engine.start(plan.device, plan.precision)
     columns, exclude = call.columns or plan.data.columns, call.exclude or plan.data.exclude
-    source = read(data, columns=columns, exclude=exclude)
+    source = read(data, columns=columns, exclude=exclude, told=told)
     known = {"source": call.source or plan.data.source, "columns": written(columns), "exclude": tuple(exclude)}
     plan = plan.model_copy(update={"data": plan.data.model_copy(update=known)})
     if before is not None and json.loads((before / CALL).read_text()).get("listing") != source.listing:

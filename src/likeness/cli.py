@@ -31,7 +31,7 @@ Quiet = Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors.")]
 Device = Annotated[str, Option("--device", help="auto, cpu, cuda or mps.")]
 Allow = Annotated[list[str] | None, Option("--allow", help="A package from outside whose encoders may be imported.")]
 Role = Annotated[str, Option("--role", help="Which encoder, where the run has several.")]
-Workers = Annotated[int, Option("--workers", min=1, help="Threads that read and decode.")]
+Workers = Annotated[int, Option("--workers", min=0, help="Threads that read; 0: none.")]
 
 
 @app.command()

@@ -21,7 +21,7 @@ from .errors import Failed
 from .forecast import Forecast, forecast
 from .inspection import Inspection, inspected
 from .modalities import Modality, Names
-from .plans import MOST_WORKERS, Once, Plan
+from .plans import WORKERS, Once, Plan
 from .sources import Columns, read
 from .sources.base import Labels, Source
 from .sources.data import Data
@@ -160,7 +160,7 @@ def draw_views(data: Data, source: Source, seed: int, out: Path) -> None:
 
 def _seen(source: Source, role: str, fitted: Modality | None) -> Inspection:
     modality = Modality.kind(source.roles[role])() if fitted is None else fitted
-    return inspected(source, role, modality, READING, min(os.cpu_count() or 1, MOST_WORKERS))
+    return inspected(source, role, modality, READING, min(os.cpu_count() or 1, WORKERS[True]))
 
 
 def _counts(labels: Labels | None) -> dict[str, int] | None:

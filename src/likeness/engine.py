@@ -96,6 +96,15 @@ def device_of(name: str, local: int | None = None) -> torch.device:
     return torch.device(kind.type, local) if local is not None and kind.type != "cpu" else kind
 
 
+def cores() -> int:
+    """Cores that this process may use, of which each of several processes on this machine takes its share."""
+    try:
+        there = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        there = os.cpu_count() or 1
+    return max(there // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+
+
 def precision_of(name: str, device: torch.device) -> torch.dtype:
     """`auto` is bfloat16 where the device multiplies it in hardware, else float32."""
     if name == "auto":
@@ -119,6 +128,11 @@ def leads() -> bool:
 
 def processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def lost(error: BaseException) -> bool:
+    """Whether it says that another process is gone, or does not answer; gloo raises no type of its own."""
+    return processes() > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error))
 
 
 def stacked(x: Tensor) -> Tensor:
@@ -170,11 +184,19 @@ def agreed(number: float) -> float:
     """The leading process's number, so that all of them do the same whatever their clocks say."""
     if processes() == 1:
         return number
-    shared = torch.tensor(number, dtype=torch.float64)
-    if dist.get_backend() == "nccl":
-        shared = shared.cuda()
+    shared = _shareable(number)
     dist.broadcast(shared, 0)
     return float(shared)
+
+
+def wished(wish: bool) -> bool:
+    """Whether any process wishes it."""
+    return bool(all_sum(_shareable(float(wish))) > 0)
+
+
+def _shareable(number: float) -> Tensor:
+    found = torch.tensor(number, dtype=torch.float64)
+    return found.cuda() if processes() > 1 and dist.get_backend() == "nccl" else found
 
 
 def shared_mean(total: Tensor, count: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
     timed = plan.model_copy(update={"data": data, "budget": plan.budget or BUDGET, "steps": None, "epochs": None})
     with closing(timed.run(source.only(kept), engine, Watch())) as training:
         step = next(training)  # before the first step the plan has timed some, at the smallest and the largest size
-    per_epoch = plan.data.sampling.steps(len(kept), batch, plan.data.known(source.only(kept)))
+    per_epoch = plan.data.sampling.steps(batch, plan.data.population(source.only(kept)))
     epochs = plan.epochs or (plan.steps / per_epoch if plan.steps else step.epoch * step.steps / step.number)
     encoders = step.kept()
     return Forecast(

@@ -102,7 +102,7 @@ class LoadedEncoder(nn.Module):
     def space(self, source: Source, rows: np.ndarray, vectors: np.ndarray) -> Space:
         """Vectors of some rows of a source, with their ids and all that its table says of them."""
         chosen = source.only(rows)
-        return Space(vectors, list(chosen.ids), chosen.table, self.fingerprint, encoder=self)
+        return Space(vectors, chosen.ids, chosen.table, self.fingerprint, encoder=self)
 
     def predict(
         self,

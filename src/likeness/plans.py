@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import closing
@@ -14,7 +13,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr
 
 from .encoders import Kept
 from .encoders.defaults import default_encoder
-from .engine import Engine
+from .engine import Engine, cores
 from .errors import WrongCall
 from .journey import Journey, Watch
 from .limits import seconds_of
@@ -36,7 +35,7 @@ from .views import Batch
 Training = Generator[Step, None, dict[str, Kept]]  # yields every step, returns the encoders kept
 
 BUDGET = "30m"
-MOST_WORKERS = 4  # threads that decode: more would take cores from the encoder
+WORKERS = {True: 4, False: 16}  # most threads that read, where the encoder needs the cores itself, and where not
 
 
 class Plan(Recipe, ABC):
@@ -151,8 +150,10 @@ class Once(Plan):
 
     @property
     def because(self) -> tuple[str, ...]:
-        """What was chosen for this machine when the plan was fitted, and why, in words."""
-        return self._because
+        """What was chosen for this machine and these data when the plan was fitted, and why, in words."""
+        data = self.data
+        notes = (drawn.note(data.modality[role]) for role, drawn in data.views.items() if role in data.modality)
+        return (*self._because, *filter(None, notes))
 
     @property
     def growth(self) -> Growth:
@@ -183,6 +184,12 @@ class Once(Plan):
         """Stored vectors of the items, which training may know; None where there are none."""
         return None if self.data.vectors is None else vectors_of(source, self.data.vectors)
 
+    def workers(self, engine: Engine) -> int:
+        """Threads that read: as many as were asked for, else one a core, as far as it helps."""
+        if self.data.workers is not None:
+            return self.data.workers
+        return min(cores(), WORKERS[engine.device.type == "cpu"])
+
     def feed(self, source: Source, engine: Engine, quarantine: Quarantine) -> Feed:
         """The batches of training: step number -> this process's share."""
         data = self.data
@@ -195,9 +202,10 @@ class Once(Plan):
             seed=self.seed,
             rank=engine.rank,
             world=engine.world,
-            workers=data.workers or min(os.cpu_count() or 1, MOST_WORKERS),
+            workers=self.workers(engine),
+            device=engine.device,
             quarantine=quarantine,
-            labels=data.known(source),
+            population=data.population(source),
             vectors=self._vectors(source),
         )
 

@@ -17,7 +17,7 @@ from typing import Any
 from .card import write_card
 from .disk import replacing, unwritten, write_tensors
 from .encoders import Kept
-from .engine import Engine, agreed
+from .engine import Engine, agreed, lost, wished
 from .errors import Failed, Interrupted
 from .folder import joined, write_encoder, write_json
 from .forgetting import Forgotten, forgotten
@@ -111,6 +111,9 @@ class Session:
         except OSError as error:
             raise unwritten(Path(error.filename or self.run), error) from error
         except (MemoryError, RuntimeError) as error:
+            if lost(error):
+                many = f"{self.engine.world} processes"
+                raise Failed(f"another of {many} ended, or does not answer; {self._go_on}") from error
             if "memory" not in str(error) and not isinstance(error, MemoryError):
                 raise
             size = f"batch={self.plan.data.batch}"
@@ -144,15 +147,15 @@ class Session:
 
     def _probe(self) -> Probe | None:
         role, modality = next(iter(self.plan.data.modality.items()))
-        workers = self.plan.data.workers or 2
+        workers = self.plan.workers(self.engine)
         return Probe.of(self.source, self.kept, self.held, modality, self.untrained[role], role, workers)
 
     def _agreed(self, step: Step, wish: bool) -> bool:
-        """The leading process's wish, asked for at the same steps everywhere."""
+        """Whether any process wishes it, asked at the same steps everywhere."""
         if self.engine.world == 1:
             return wish
         often = 1 if self.engine.device.type == "cpu" else FEW  # there a question costs nothing
-        return step.number % often == 0 and agreed(float(wish)) > 0
+        return step.number % often == 0 and wished(wish)
 
     def _check(self, step: Step, saving: bool = False) -> None:
         """Stop before numbers that are none are kept.
@@ -186,11 +189,12 @@ class Session:
         self.watch.quarantine.write(self.run / QUARANTINE)
 
     def _stopped(self, step: Step) -> str:
+        return f"stopped after step {step.number:,} of {step.steps:,}, all saved; {self._go_on}"
+
+    @property
+    def _go_on(self) -> str:
         source = self.call.get("source") or "SOURCE"
-        return (
-            f"stopped after step {step.number:,} of {step.steps:,}, all saved; go on with "
-            f"`likeness train {shlex.quote(str(source))} --out {shlex.quote(str(self.run))} --resume`"
-        )
+        return f"go on with `likeness train {shlex.quote(str(source))} --out {shlex.quote(str(self.run))} --resume`"
 
     def _finish(self, kept: dict[str, Kept]) -> None:
         """Everything a finished run has: encoder, space, what could not be read, and the summary."""
@@ -200,7 +204,7 @@ class Session:
         name = write_encoder(self.run, kept, self.plan.data.modality, labels.names if labels else ())
         role, modality = next(iter(self.plan.data.modality.items()))
         encoder = LoadedEncoder(kept[role].module, modality, role, kept[role].recipe.dim, name)
-        workers = self.plan.data.workers or 2
+        workers = self.plan.workers(self.engine)
         space = encoder.embed(self.source, workers=workers, quarantine=self.watch.quarantine)
         space.save(self.run / SPACE)
         self._compare(role, modality, space, workers)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from threading import Timer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +26,7 @@ BARS = "▁▂▃▄▅▆▇█"
 SETTLED = 3  # steps after which the time left can be told: the first ones warm up
 WIDE = 240  # characters of a line where no terminal cuts it
 WIDTH = 24  # characters of a bar or a curve
+PATIENCE = 1.0  # seconds that nothing need be seen to happen
 PLAIN_LINES = 20  # progress lines a run where there is no terminal
 
 
@@ -50,6 +53,36 @@ def curve(values: Sequence[float | None]) -> str:
     picked = [known[n * (len(known) - 1) // (WIDTH - 1)] for n in range(WIDTH)] if len(known) > WIDTH else known
     low, high = min(picked), max(picked)
     return "".join(BARS[int((value - low) / (high - low) * (len(BARS) - 1))] for value in picked)
+
+
+class ListingScreen:
+    """How many files are listed, at a terminal, once that takes longer than a second. Use as a context."""
+
+    def __init__(self, to: Console, name: str) -> None:
+        self.many, self.name = 0, name
+        self.shown = to.is_terminal and not to.quiet
+        self.spinner = Spinner("dots")
+        self.live = Live(console=to, transient=True, get_renderable=self._draw)
+        self.timer = Timer(PATIENCE, self.live.start)
+
+    def __enter__(self) -> Self:
+        if self.shown:
+            self.timer.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.shown:
+            self.timer.cancel()
+            self.timer.join()
+            self.live.stop()
+
+    def told(self, many: int) -> None:
+        """So many files are listed by now."""
+        self.many = many
+
+    def _draw(self) -> Spinner:
+        self.spinner.update(text=Text(f"looking at {self.name} · {self.many:,} files", style="dim"))
+        return self.spinner
 
 
 class TrainScreen:

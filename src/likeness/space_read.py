@@ -25,7 +25,7 @@ class Stored:
     """What one file holds of one role: N vectors, their ids, N rows of metadata, and who made them ('' if unknown)."""
 
     vectors: NDArray[np.float32]
-    ids: list[str]
+    ids: Sequence[str]
     table: pa.Table
     fingerprint: str
 

@@ -95,7 +95,7 @@ class Known:
         vectors = vectors_of(data, self.path).numpy()
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         chosen = data.only(rows)
-        return Space(vectors[rows], list(chosen.ids), chosen.table)
+        return Space(vectors[rows], chosen.ids, chosen.table)
 
 
 def cost(net: nn.Module, modality: Modality, device: torch.device) -> Cost:

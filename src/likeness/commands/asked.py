@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..loaded import LoadedEncoder, load
-from ..screen import console
+from ..screen import ListingScreen, console
 from ..sources import read
 from ..sources.base import Quarantine, Source
 
@@ -40,7 +40,9 @@ class Asked:
 
     def source(self, name: str) -> Source:
         """The source of that name, read as asked; a run's own columns hold where none are given."""
-        return read(name, columns=self.columns or run_columns(self.run), exclude=self.exclude)
+        columns = self.columns or run_columns(self.run)
+        with ListingScreen(self.console, name) as screen:
+            return read(name, columns=columns, exclude=self.exclude, told=screen.told)
 
     def encoder(self, to: Console) -> LoadedEncoder:
         """The run's encoder; what there is to say about it is said."""

@@ -15,7 +15,7 @@ from ..encoders import Encoder
 from ..engine import Engine
 from ..layout import HEAD, QUARANTINE, WEIGHTS
 from ..runs import Session, Summary
-from ..screen import TrainScreen, clock, console
+from ..screen import ListingScreen, TrainScreen, clock, console
 from .asked import name_bad
 
 
@@ -31,10 +31,12 @@ def train(
     """Train with a live screen; `tell` hears what came of it, also of a run that was interrupted."""
     to = console(quiet, machine)
     try:
-        session = begin(call.source, call, out, resume)
+        leads = os.environ.get("RANK", "0") == "0"  # the engine has not started: ask torchrun's own number
+        with ListingScreen(console(quiet or not leads, machine), str(call.source)) as screen:
+            session = begin(call.source, call, out, resume, told=screen.told)
         if isinstance(session, Summary):
             to.print(f" {session.run} is finished: {session.steps:,} steps, {session.epochs:g} epochs", markup=False)
-            if os.environ.get("RANK", "0") == "0":  # the engine has not started: ask torchrun's own number
+            if leads:
                 tell(session)
             return
         session.track = track

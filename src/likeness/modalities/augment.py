@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, Self
 
 import torch
@@ -12,12 +12,15 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from ..chance import uniform
+from ..errors import counted
 from .base import Augmentation, Modality, Names, Prepared
 from .colour import COLOURS, blurred, jitter_, luma, rotate_hue_, solarised, turn_hue_
 from .crops import DRAWS, boxes, sampled
 from .decode import Pixels
+from .fused import Look, painted, paints
 from .image import LEAST, SMALL, Image
-from .resize import central, cut, middle, resized
+from .painting import paint
+from .resize import antialiased, central, cut, flipped, middle
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -103,6 +106,14 @@ class ImageAugmentation(Augmentation):
         chosen = {"colour": WEAK if small else STRONG, "blur": 0.0 if small else OFTEN}
         return self.model_copy(update={name: v for name, v in chosen.items() if getattr(self, name) is None})
 
+    def note(self, modality: Modality) -> str:
+        channels = modality.facts["channels"]
+        if channels in (None, COLOURS):
+            return ""
+        lost = ["saturation and hue"] * bool(self.colour) + ["grey"] * bool(self.grey)
+        what = counted(channels, "channel")
+        return f"{what}, not R, G and B: views change no {' and no '.join(lost)}" if lost else ""
+
     def prepare(self, items: Sequence[Pixels], names: Names, modality: Image, size: int | None) -> Prepared:
         if modality.native is not None:
             height, width = modality.native
@@ -110,17 +121,33 @@ class ImageAugmentation(Augmentation):
         side = self._side(size or modality.side)
         shapes = torch.tensor([item.shape[:2] for item in items], dtype=torch.long).view(-1, 2)
         drawn = self._drawn(names, shapes.repeat(self.views, 1))
-        rows = []
-        for item, box, flip in zip(list(items) * self.views, drawn.box.tolist(), drawn.flip.tolist(), strict=True):
-            upright, sideways = (-1 if turned else 1 for turned in flip)
-            rows.append(resized(cut(item, box), side, side)[::upright, ::sideways])
+        rows = [
+            flipped(antialiased(cut(item, box), side, side), *flip)
+            for item, box, flip in zip(list(items) * self.views, drawn.box.tolist(), drawn.flip.tolist(), strict=True)
+        ]
         return Prepared(modality.stacked(rows, side, side), True)
+
+    def finished(self, prepared: Prepared, names: Names, modality: Image, size: int | None) -> Prepared:
+        if not prepared.cut or prepared.data.dtype != torch.uint8:
+            return prepared
+        rows = prepared.data.numpy()
+        drawn = self._drawn(names, torch.tensor(rows.shape[1:3]).expand(len(rows), 2))
+        look = self._look(self._side(size or modality.side))
+        for row, done, amount in zip(rows, drawn.done.tolist(), drawn.amount.tolist(), strict=True):
+            if any(done):
+                row[:] = paint(row, done, amount, look)
+        return replace(prepared, done=True)
 
     def draw(self, prepared: Prepared, names: Names, modality: Image, size: int | None) -> Tensor:
         side, data = self._side(size or modality.side), prepared.data
+        if prepared.done:
+            return modality.shown(data)
         rows = self.views * len(names.item)
         a_time = max(CHUNK // side**2, 1) if data.device.type == "cpu" else max(rows, 1)
-        drawn = self._drawn(names, torch.tensor(data.shape[1:3]).expand(rows, 2)).sorted(a_time).to(data.device)
+        drawn = self._drawn(names, torch.tensor(data.shape[1:3]).expand(rows, 2))
+        if paints(data):
+            return painted(data, prepared.cut, drawn, self._look(side), modality)
+        drawn = drawn.sorted(a_time).to(data.device)
         source = drawn.row if prepared.cut else drawn.row % max(len(data), 1)
         pixels = data if prepared.cut else modality.unit(data)  # here, since every view needs the same ones
         views = torch.empty(rows, data.shape[3], side, side, device=data.device)
@@ -144,6 +171,9 @@ class ImageAugmentation(Augmentation):
     def _side(self, size: int) -> int:
         """Side of its views in pixels, where the encoder's is `size`."""
         return size if self.resolution == 1 else min(max(round(self.resolution * size / LEAST), 1) * LEAST, size)
+
+    def _look(self, side: int) -> Look:
+        return Look(side, max(side // KERNEL // 2, 1), self.solarise_threshold, self.hue == "linear")
 
     def _drawn(self, names: Names, shapes: Tensor) -> Drawn:
         """The parameters of V * N rows, drawn on the CPU so that every device gets the same; shapes: (V * N, 2)."""
@@ -179,10 +209,10 @@ class ImageAugmentation(Augmentation):
             first = coloured - int(drawn.done[:, :2].all(1).sum())
             flat[:, first : first + grey] = luma(flat[:, first : first + grey])
         if blur:
-            rows, radius = drawn.done[:, 2].nonzero()[:, 0], max(planes.shape[-1] // KERNEL // 2, 1)
+            rows, radius = drawn.rows(2), self._look(planes.shape[-1]).radius
             planes[:, rows] = blurred(planes.index_select(1, rows), drawn.amount[rows, 4], radius)
         if solarise:
-            rows = drawn.done[:, 3].nonzero()[:, 0]
+            rows = drawn.rows(3)
             flat[:, rows] = solarised(flat.index_select(1, rows), self.solarise_threshold)
 
 
@@ -193,7 +223,7 @@ class Drawn:
     row:    (R,) the place of each in the batch
     box:    (R, 4) top, left, height, width of the crop
     flip:   (R, 2) whether top and bottom, left and right, change places
-    done:   (R, 4) whether it is coloured, grey, blurred, solarised
+    done:   (R, 4) whether it is coloured, grey, blurred, solarised; on the CPU always, where rows are counted
     amount: (R, 5) factors of brightness, contrast and saturation, turn of the hue, sigma of the blur
     """
 
@@ -216,4 +246,10 @@ class Drawn:
         return Drawn(self.row[rows], self.box[rows], self.flip[rows], self.done[rows], self.amount[rows])
 
     def to(self, device: torch.device) -> Drawn:
-        return Drawn(*(getattr(self, each.name).to(device) for each in fields(self)))
+        """What is counted stays, for asking a GPU means to wait for it."""
+        there = (getattr(self, each.name).to(device, non_blocking=True) for each in fields(self))
+        return replace(Drawn(*there), done=self.done)
+
+    def rows(self, change: int) -> Tensor:
+        """(n,) the rows to which that is done, where the others are."""
+        return self.done[:, change].nonzero()[:, 0].to(self.row.device, non_blocking=True)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor
 from torch.utils import _pytree
 
+from ..accelerator import pinned, sent
 from ..recipe import Recipe
-from ..stacks import Stack
+from ..stacks import Stack, interleaved, is_stack
+
+GIST = 32  # rows and columns of the picture that near copies are told by: fine detail shows, and a million take 1 GB
 
 
 class Unreadable(Exception):
@@ -39,16 +44,34 @@ class Names:
 class Prepared:
     """N items decoded for V views each, before augmentation.
 
-    data: tensors on one device; what they are is the modality's own affair
+    data: stacks on one device, in tuples or the like, each of one or more rows an item, all first ones before all
+          second ones; what they are is the modality's own affair
     cut:  whether geometry is done already and `data` holds V * N rows, all first views before all second ones; else
           it holds the N items whole, whatever is drawn of them. Which of the two is a property of the data
+    done: whether all is done that was drawn at random (`Augmentation.finished`)
     """
 
     data: Any
     cut: bool
+    done: bool = False
 
     def to(self, device: torch.device) -> Prepared:
-        return Prepared(_pytree.tree_map(lambda x: x.to(device, non_blocking=True), self.data), self.cut)
+        return replace(self, data=sent(self.data, device))
+
+    def pinned(self, device: torch.device) -> Prepared:
+        """The same where that device can fetch it while it computes."""
+        return replace(self, data=pinned(self.data, device))
+
+    @property
+    def bytes(self) -> int:
+        return sum(x.nbytes for x in _pytree.tree_leaves(self.data))
+
+    @staticmethod
+    def joined(parts: Sequence[Prepared], items: Sequence[int]) -> Prepared:
+        """Parts of a batch as one. items: how many each part holds, one at least."""
+        data = (part.data for part in parts)
+        whole = _pytree.tree_map(lambda *stacks: interleaved(stacks, items), *data, is_leaf=is_stack)
+        return replace(parts[0], data=whole)
 
 
 @dataclass(frozen=True)
@@ -58,11 +81,15 @@ class Looks:
     extent: its size as stored, in the order people say it: width and height of an image
     kind:   what it is like, in a word or two, to be counted: "colour", "grey, uint16"
     odd:    what is wrong with it, in plain words: "almost black"
+    traits: what is harmless, and good to know: "CMYK", "animated, the first frame is taken"
+    gist:   (GIST, GIST) uint8, a tiny grey picture of it, which its near copies share; None where a kind has none
     """
 
     extent: tuple[int, ...]
     kind: str
     odd: tuple[str, ...] = ()
+    traits: tuple[str, ...] = ()
+    gist: NDArray[np.uint8] | None = None
 
 
 class Modality(Recipe, ABC):
@@ -147,6 +174,17 @@ class Augmentation(Recipe, ABC):
     @abstractmethod
     def prepare(self, items: Sequence[Any], names: Names, modality: Any, size: int | None) -> Prepared:
         """The part done where items are decoded, on the CPU in a worker: stack, or cut where sizes differ."""
+
+    def note(self, modality: Modality) -> str:
+        """What of it means nothing for these items and is left out, in words; empty where all is done."""
+        return ""
+
+    def finished(self, prepared: Prepared, names: Names, modality: Any, size: int | None) -> Prepared:
+        """What `draw` would still do at random, done in a worker: called after `prepare` where a CPU draws.
+
+        By default nothing, for batches of whole items are drawn quicker together.
+        """
+        return prepared
 
     @abstractmethod
     def sheet(self, items: Sequence[Any], modality: Any, names: Names) -> Pillow.Image:

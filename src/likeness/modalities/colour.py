@@ -60,16 +60,21 @@ def turn_hue_(planes: Tensor, turn: Tensor) -> Tensor:
 
 def rotate_hue_(planes: Tensor, turn: Tensor) -> Tensor:
     """Linear stand-in for hue: chrominance rotated by `turn` (N,), in turns, about YIQ's grey axis. In place."""
-    to = planes.new_tensor(YIQ)
-    cos, sin = (2 * torch.pi * turn).cos(), (2 * torch.pi * turn).sin()
-    none, one = torch.zeros_like(turn), torch.ones_like(turn)
-    rows = [torch.stack(row, -1) for row in ([one, none, none], [none, cos, -sin], [none, sin, cos])]
-    matrix = torch.linalg.inv(to) @ torch.stack(rows, -2) @ to  # (N, 3, 3)
     red, green, blue = planes.clone()
-    for plane, row in zip(planes, matrix.unbind(1), strict=True):
+    for plane, row in zip(planes, rotations(turn).unbind(1), strict=True):
         torch.mul(red, row[:, :1], out=plane)
         plane.addcmul_(green, row[:, 1:2]).addcmul_(blue, row[:, 2:]).clamp_(0, 1)
     return planes
+
+
+def rotations(turn: Tensor) -> Tensor:
+    """(N, 3, 3) matrices that rotate colours by `turn` (N,), in turns, about YIQ's grey axis."""
+    to = turn.new_tensor(YIQ)
+    cos, sin = (2 * torch.pi * turn).cos(), (2 * torch.pi * turn).sin()
+    none, one = torch.zeros_like(turn), torch.ones_like(turn)
+    rows = [torch.stack(row, -1) for row in ([one, none, none], [none, cos, -sin], [none, sin, cos])]
+    there_and_back: Tensor = torch.linalg.inv(to) @ torch.stack(rows, -2) @ to
+    return there_and_back
 
 
 def blurred(planes: Tensor, sigma: Tensor, radius: int) -> Tensor:

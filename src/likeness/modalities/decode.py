@@ -20,13 +20,15 @@ from zlib import error as ZlibError
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps
 from torch import Tensor
 
 from .base import Unreadable
 from .deep import deep, is_deep
+from .exif import ORIENTATION, turned
 from .jpeg import jpeg
-from .limits import FILE, bounded
+from .limits import DECODING, DEEP, FILE, bounded
+from .png import SIGNATURE, must_be_intact
+from .quiet import hush_libtiff
 from .tiff import many_channels
 
 Pixels = NDArray[Any]  # (H, W, C), contiguous; uint8, uint16 or float32
@@ -40,10 +42,12 @@ MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 PICTURE = 8  # rows and columns from which a matrix may be a grey image
 TOLD = 80  # characters of a library's own message that a reason keeps
 WHITE = (255, 255, 255, 255)
+TAKES = 8  # bytes a pixel takes while it is decoded: up to 4 of Pillow's, up to 4 of ours
+STRIP = 2**22  # pixels that are converted at a time
 
 # Pillow's parsers and decoders raise whatever a damaged file makes them trip over.
 BROKEN = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, StructError,
-          SyntaxError, TypeError, ValueError, ZlibError)  # fmt: skip
+          SyntaxError, TypeError, ValueError, ZlibError, Pillow.DecompressionBombError)  # fmt: skip
 
 # Pillow warns of odd metadata, which harms nobody, and logs what it also raises. Set once for that package, since
 # `catch_warnings` is not safe in decoding threads.
@@ -128,20 +132,26 @@ def _(raw: bytes, least: int | None = None) -> Pixels:
     if raw.startswith(b"\xff\xd8"):
         pixels = jpeg(raw, least)
         return decoded(_opened(raw)) if pixels is None else pixels
+    if raw.startswith(SIGNATURE):
+        must_be_intact(raw)
     image = _opened(raw)
     if image is None:
         return many_channels(raw)
+    if not is_deep(raw, image):
+        return decoded(image)
+    bounded(*image.size, DEEP)
     pixels = decoded(image)
-    deeper = deep(raw, image) if is_deep(raw, image) else None
-    return pixels if deeper is None else deeper
+    deeper = deep(raw, image)
+    return pixels if deeper is None else decoded(turned(deeper, _orientation(image)))
 
 
 @decoded.register
 def _(raw: Pillow.Image, least: int | None = None) -> Pixels:
     bounded(*raw.size)
     try:
-        raw.load()
-        return decoded(_in_plain_mode(_upright(raw)))
+        with DECODING.taken(raw.width * raw.height * TAKES):
+            raw.load()
+            return decoded(turned(_in_strips(raw), _orientation(raw)))
     except BROKEN as error:
         raise Unreadable(_damage(raw.format or "image", error)) from None
 
@@ -172,6 +182,7 @@ def _opened(data: bytes) -> Pillow.Image | None:
     `Image.open` would warn of large images before their size is known here, and would try PostScript and the like.
     """
     Pillow.init()
+    hush_libtiff()
     for name in FORMATS:
         factory, accepts = Pillow.OPEN.get(name, (None, None))
         if factory is None or accepts is None or accepts(data[:16]) is not True:
@@ -187,12 +198,26 @@ def _opened(data: bytes) -> Pillow.Image | None:
     raise Unreadable("no image of a known format")
 
 
-def _upright(image: Pillow.Image) -> Pillow.Image:
-    """Turned as its EXIF says; a photo whose EXIF cannot be read stays as it lies."""
+def _orientation(image: Pillow.Image) -> int:
+    """As EXIF has it; a photo whose EXIF cannot be read stays as it lies."""
     try:
-        return ImageOps.exif_transpose(image)
+        turn: int = image.getexif().get(ORIENTATION, 1)
     except BROKEN:
-        return image
+        return 1
+    return turn
+
+
+def _in_strips(image: Pillow.Image) -> Pixels:
+    """A loaded image, some rows at a time: each conversion holds what it is given once more."""
+    rows = max(STRIP // image.width, 1)
+    first = _in_plain_mode(image.crop((0, 0, image.width, rows)) if image.height > rows else image)
+    if image.height <= rows:
+        return first
+    whole = np.empty((image.height, *first.shape[1:]), first.dtype)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        whole[top : top + rows] = _in_plain_mode(strip)
+    return whole
 
 
 def _in_plain_mode(image: Pillow.Image) -> Pixels:
@@ -210,6 +235,8 @@ def _in_plain_mode(image: Pillow.Image) -> Pixels:
 
 def _damage(kind: str, error: Exception) -> str:
     """A library's complaint as a reason."""
+    if isinstance(error, MemoryError):
+        return f"{kind} takes more memory than there is"
     said = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, StructError | EOFError) or "unpack" in said:
         return f"truncated {kind}: it ends early"

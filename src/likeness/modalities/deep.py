@@ -2,50 +2,53 @@
 
 from __future__ import annotations
 
-from struct import unpack_from
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from .exif import ORIENTATION, turned
+from .base import Unreadable
+from .limits import DECODING
 from .opencv import opencv
+from .png import SIGNATURE, pixel_chunks
 from .tiff import BITS
 
-KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # the chunks of a PNG that make pixels
 DEEPEST = 65535
+TAKES = 16  # bytes a pixel takes while it is decoded: of OpenCV and of ours, 8 at most each
+ROWS = 64  # that are put on white at a time
 
 
 def is_deep(data: bytes, image: Pillow.Image) -> bool:
     """Whether a PNG or TIFF, opened by Pillow, holds 16-bit colour."""
-    bits = data[24:25] if image.format == "PNG" else bytes(getattr(image, "tag_v2", {}).get(BITS, ())[:1])
-    return bits == b"\x10" and not image.mode.startswith("I")
+    bits = tuple(data[24:25]) if image.format == "PNG" else getattr(image, "tag_v2", {}).get(BITS, ())[:1]
+    return bits == (16,) and not image.mode.startswith("I")
 
 
 def deep(data: bytes, image: Pillow.Image) -> NDArray[Any] | None:
-    """(H, W, 3) uint16, on white where transparent; None where OpenCV finds no colours.
+    """(H, W, 3) uint16 as it lies, on white where transparent; None where OpenCV finds no colours.
 
     Args:
         data: what Pillow could decode whole: libpng complains of broken files on stderr
     """
     cv2 = opencv()
-    bare = b"".join(_chunks(data)) if image.format == "PNG" else data
-    pixels = cv2.imdecode(np.frombuffer(bare, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim != 3:
-        return None
-    colours, alpha = pixels[..., 2::-1].astype(np.float64), pixels[..., 3:] / DEEPEST
-    if alpha.size:
-        colours = colours * alpha + DEEPEST * (1 - alpha)
-    return np.ascontiguousarray(turned(colours.round().astype(np.uint16), image.getexif().get(ORIENTATION, 1)))
+    bare = b"".join([SIGNATURE, *pixel_chunks(data)]) if image.format == "PNG" else data  # no profiles, times or texts
+    with DECODING.taken(image.width * image.height * TAKES):
+        try:
+            pixels = cv2.imdecode(np.frombuffer(bare, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error as error:
+            raise Unreadable(f"{image.format} of 16 bits that OpenCV does not decode: {error.err}") from None
+        if pixels is None or pixels.ndim != 3:
+            return None
+        colours = pixels[..., 2::-1]
+        if pixels.shape[2] > colours.shape[2]:
+            _put_on_white(colours, pixels[..., 3:])
+        return np.ascontiguousarray(colours)
 
 
-def _chunks(png: bytes) -> list[bytes]:
-    """The signature and the chunks that hold pixels: no colour profiles, times or texts."""
-    kept, place = [png[:8]], 8
-    while place + 12 <= len(png):
-        end = place + 12 + unpack_from(">I", png, place)[0]
-        if png[place + 4 : place + 8] in KEPT:
-            kept.append(png[place:end])
-        place = end
-    return kept
+def _put_on_white(colours: NDArray[Any], alpha: NDArray[Any]) -> None:
+    """In place, of (H, W, 3) and (H, W, 1) uint16."""
+    for top in range(0, len(colours), ROWS):
+        rows = slice(top, top + ROWS)
+        share = alpha[rows] / DEEPEST
+        colours[rows] = (colours[rows] * share + DEEPEST * (1 - share)).round()

@@ -15,7 +15,8 @@ from torch import Tensor
 from ..errors import Failed, counted
 from .base import Looks, Modality, Unreadable
 from .decode import SUFFIXES, Pixels, decoded, resembles
-from .looks import drawn, oddities, stored_extent
+from .header import header
+from .looks import drawn, gist, oddities
 from .resize import grey, middle, resized, shrunk
 
 Depth = Literal["uint8", "uint16", "float"]
@@ -72,9 +73,9 @@ class Image(Modality):
         return self._kept(shrunk(decoded(raw, self._least), self._least))
 
     def plain(self, items: Sequence[Any]) -> Tensor:
-        """The middle square resized to `size` (areas averaged), black as 0 and white as 1, minus `mean`, over `std`."""
+        """The middle square resized to `size` (`resize.antialiased`), black as 0 and white as 1, minus `mean`, over `std`."""
         rows = [middle(item, self.side, self.side) for item in items]
-        return self.normalised(self.unit(self.stacked(rows, self.side, self.side)))
+        return self.shown(self.stacked(rows, self.side, self.side))
 
     def pixels(self, items: Sequence[Any]) -> Tensor:
         rows = [resized(item, RAW, RAW) for item in items]
@@ -82,10 +83,12 @@ class Image(Modality):
 
     def looks(self, raw: Any) -> Looks:
         stored = decoded(raw, self._least)
-        extent = stored_extent(raw, stored)
+        extent, traits = header(raw, stored)
         kept = self._kept(stored)
         low, high = self.range if self.depth else (0.0, FULL[DEPTHS[kept.dtype.char]])
-        return Looks(extent, _kind(stored), oddities(kept, extent, low, high))
+        small = (f"smaller than {self.size} px",) if min(extent) < (self.size or 0) else ()
+        odd, tiny = oddities(kept, extent, low, high), gist(kept, low, high)
+        return Looks(extent, _kind(stored), odd, (*small, *traits), tiny)
 
     def thumbnail(self, item: Pixels, side: int) -> Pillow.Image:
         return drawn(item, side, *self.range)
@@ -133,6 +136,13 @@ class Image(Modality):
         assert self.std is not None
         gain, loss = pixels.new_tensor(self.std).reciprocal(), pixels.new_tensor(self.mean)
         return torch.mul(pixels, gain[:, None, None], out=out).sub_((loss * gain)[:, None, None])
+
+    def shown(self, pixels: Tensor) -> Tensor:
+        """(N, C, H, W) as the encoder sees pixels (N, H, W, C) in the kept depth; one at a time, within the cache."""
+        views = torch.empty(len(pixels), pixels.shape[3], *pixels.shape[1:3])
+        for view, row in zip(views, pixels, strict=True):
+            self.normalised(self.unit(row[None]), out=view[None])
+        return views
 
     def _kept(self, pixels: Pixels) -> Pixels:
         """Decoded pixels with this modality's channels, in its depth; as they are where neither is known yet.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from .exif import orientation, turned
 from .limits import bounded
 
 SPACES = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}  # what is stored -> what to ask for; else RGB
+SCANS = 100  # most passes over a JPEG: each takes as long as one of the ten or so that a progressive one has
+SCAN, END = b"\xff\xda", b"\xff\xd9"
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in a scan, 255 is followed by 0 or the number of a restart
 HARMLESS = ("extraneous bytes", "SOS parameters", "Adobe")  # what libjpeg complains of though every pixel is there
 
 
@@ -31,6 +35,8 @@ def jpeg(data: bytes, least: int | None) -> NDArray[Any] | None:
     except ValueError:
         return None
     bounded(width, height)
+    if data.count(SCAN) > SCANS and (passes := scans(data)) > SCANS:
+        raise Unreadable(f"JPEG of {passes:,} scans, more than an image may have")
     wanted = SPACES.get(space, "RGB")
     size = {"min_height": least, "min_width": least, "min_factor": 2} if least and min(height, width) > least else {}
     try:
@@ -42,6 +48,16 @@ def jpeg(data: bytes, least: int | None) -> NDArray[Any] | None:
         pixels = simplejpeg.decode_jpeg(data, wanted, strict=False, **size)
     pixels = _printed(pixels) if wanted == "CMYK" else pixels
     return np.ascontiguousarray(turned(pixels, orientation(data)))
+
+
+def scans(data: bytes) -> int:
+    """How many there are up to the image's end; what follows it, a film for one, may look like more."""
+    found, marker = 0, MARKER.search(data, len(END))
+    while marker is not None and marker[0] != END:
+        found += marker[0] == SCAN
+        length = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+        marker = MARKER.search(data, marker.end() + length)
+    return found
 
 
 def _printed(inks: NDArray[Any]) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .decode import Pixels
 from .opencv import opencv
@@ -24,6 +25,20 @@ def resized(pixels: Pixels, height: int, width: int) -> Pixels:
         if pixels.shape[:2] != goal:
             pixels = cv2.resize(pixels, goal[::-1], interpolation=way).reshape(*goal, -1)
     return pixels
+
+
+def antialiased(pixels: Pixels, height: int, width: int) -> Pixels:
+    """(height, width, C): each pixel's weight falls linearly with its distance, as `crops.triangles` has it.
+
+    Pillow's and torchvision's bilinear filter, of 8-bit colour four times as quick as OpenCV's averages over areas.
+    """
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    image = torch.from_numpy(np.require(pixels, requirements=("C", "W")))[None].permute(0, 3, 1, 2)
+    quick = pixels.dtype == np.uint8 and pixels.shape[2] == len(GREY)
+    small = F.interpolate(image if quick else image.float(), size=(height, width), mode="bilinear", antialias=True)
+    made: Pixels = small.permute(0, 2, 3, 1)[0].numpy()
+    return made if pixels.dtype == np.float32 or quick else made.round().astype(pixels.dtype)
 
 
 def shrunk(pixels: Pixels, least: int | None) -> Pixels:
@@ -48,6 +63,14 @@ def central(height: Tensor, width: Tensor, aspect: Tensor | float = 1.0) -> Tens
     return torch.stack([(height - tall) // 2, (width - wide) // 2, tall, wide], dim=1)
 
 
+def flipped(pixels: Pixels, upright: bool, sideways: bool) -> Pixels:
+    """Top and bottom, left and right, exchanged where asked; OpenCV is many times quicker than steps of -1."""
+    if not (upright or sideways):
+        return pixels
+    turned: Pixels = opencv().flip(pixels, -1 if upright and sideways else int(sideways))
+    return turned.reshape(pixels.shape)
+
+
 def grey(pixels: Pixels) -> Pixels:
     """(H, W, 1): the luma of (H, W, 3) in the same depth."""
     luma = pixels.astype(np.float32) @ np.array(GREY, np.float32)
@@ -60,4 +83,4 @@ def middle(pixels: Pixels, height: int, width: int) -> Pixels:
         return pixels
     tall, wide = (torch.tensor([n]) for n in pixels.shape[:2])
     top, left, tall, wide = central(tall, wide, width / height)[0].tolist()
-    return resized(cut(pixels, (top, left, tall, wide)), height, width)
+    return antialiased(cut(pixels, (top, left, tall, wide)), height, width)

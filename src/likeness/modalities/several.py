@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any, Self
 
@@ -48,6 +49,9 @@ class Several(Augmentation):
     def operations(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for part in self.parts.values() for name in part.operations))
 
+    def note(self, modality: Modality) -> str:
+        return "; ".join(dict.fromkeys(note for part in self.parts.values() if (note := part.note(modality))))
+
     def sides(self, size: int) -> tuple[int, ...]:
         return tuple(dict.fromkeys(side for part in self.parts.values() for side in part.sides(size)))
 
@@ -57,13 +61,22 @@ class Several(Augmentation):
     def prepare(self, items: Sequence[Any], names: Names, modality: Any, size: int | None) -> Prepared:
         parts = (part.prepare(items, own, modality, size) for part, own in self._numbered(names))
         first = next(parts)
-        return Prepared((first.data, *(part.data for part in parts)), True) if first.cut else first
+        return replace(first, data=(first.data, *(part.data for part in parts))) if first.cut else first
+
+    def finished(self, prepared: Prepared, names: Names, modality: Any, size: int | None) -> Prepared:
+        if not prepared.cut:
+            return prepared
+        parts = [
+            part.finished(replace(prepared, data=rows), own, modality, size)
+            for (part, own), rows in zip(self._numbered(names), prepared.data, strict=True)
+        ]
+        return replace(parts[0], data=tuple(part.data for part in parts))
 
     def draw(self, prepared: Prepared, names: Names, modality: Any, size: int | None) -> Stack:
         data = prepared.data if prepared.cut else repeat(prepared.data)
         return together(
             *(
-                part.draw(Prepared(rows, prepared.cut), own, modality, size)
+                part.draw(replace(prepared, data=rows), own, modality, size)
                 for (part, own), rows in zip(self._numbered(names), data, strict=False)
             )
         )

@@ -83,7 +83,8 @@ def _note(augmentation: ImageAugmentation, name: str, channels: int | None) -> s
 def _tiles(
     modality: Image, augmentation: ImageAugmentation, items: Sequence[Pixels], names: Names
 ) -> list[Pillow.Image]:
-    rows = augmentation.draw(augmentation.prepare(items, names, modality, None), names, modality, None)
+    prepared = augmentation.finished(augmentation.prepare(items, names, modality, None), names, modality, None)
+    rows = augmentation.draw(prepared, names, modality, None)
     return [_shown(modality, row) for row in rows]
 
 

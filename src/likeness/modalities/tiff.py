@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .base import Unreadable
-from .limits import bounded
+from .limits import BYTES, DECODING, bounded
 
 WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, COUNTS = 256, 257, 258, 259, 273, 277, 279
 ROWS, PLANAR, PREDICTOR, TILED, FORMAT = 278, 284, 317, 322, 339
 DEFLATED = (8, 32946)
+TAKES = 3  # times its pixels: as strips, as one, and in our order
 KINDS = {1: "u", 2: "i", 3: "f"}  # TIFF's sample formats
 
 
@@ -43,10 +44,15 @@ def many_channels(data: bytes) -> NDArray[Any]:
         expected = height * width * channels * kind.itemsize
         if expected <= 0:
             raise Unreadable("TIFF claims no pixels")
-        pixels = np.frombuffer(_strips(data, tags[OFFSETS], tags[COUNTS], compression != 1, expected), kind)
-        if tags.get(PLANAR, 1) == 2:
-            return _usual(pixels.reshape(channels, height, width).transpose(1, 2, 0))
-        return _usual(pixels.reshape(height, width, channels))
+        if expected > BYTES:
+            raise Unreadable(f"claims {expected:,} bytes of pixels, more than an image may have")
+        with DECODING.taken(TAKES * expected):
+            pixels = np.frombuffer(_strips(data, tags[OFFSETS], tags[COUNTS], compression != 1, expected), kind)
+            if tags.get(PLANAR, 1) == 2:
+                return _usual(pixels.reshape(channels, height, width).transpose(1, 2, 0))
+            return _usual(pixels.reshape(height, width, channels))
+    except KeyError as tag:
+        raise Unreadable(f"corrupt TIFF: tag {tag} is missing") from None
     except (
         ArithmeticError,
         LookupError,

@@ -26,10 +26,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..accelerator import interpreted
 from ..relations import spans, tiles
 from .masses import Logs, Masses, Shifted
 from .pull import add_rows
-from .supported import Plan, Shape, interpreted
+from .supported import Plan, Shape
 
 LOG_2 = math.log(2)
 SIDE = 8192  # rows and columns of weighed tiles held at once: 128 MB of bfloat16

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
+from ..accelerator import fuses
 from ..relations import Relation
 from ..relations.base import Cells
 
@@ -17,22 +15,8 @@ LISTED = 8  # cells a row may list beside the stretch of keys it is compared wit
 
 
 def possible(x: Tensor, precision: torch.dtype) -> bool:
-    """Whether the kernel runs where `x` lives and multiplies in this precision. LIKENESS_FUSED=0 says no.
-
-    On a CPU it runs under triton's interpreter alone (TRITON_INTERPRET=1), which serves tests.
-    """
-    known = precision in (torch.float32, torch.bfloat16) and os.environ.get("LIKENESS_FUSED") != "0"
-    return known and (_compiled(x.device) if x.is_cuda else interpreted()) and find_spec("triton") is not None
-
-
-def interpreted() -> bool:
-    return os.environ.get("TRITON_INTERPRET") == "1"
-
-
-@cache
-def _compiled(device: torch.device) -> bool:
-    """Matrix units for bfloat16 came with Ampere; AMD's devices were never tried."""
-    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+    """Whether the kernel runs where `x` lives and multiplies in this precision."""
+    return precision in (torch.float32, torch.bfloat16) and fuses(x.device)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .base import Source
 
 Columns = Mapping[str, str | Sequence[str]]  # role or known name -> the column or columns that it is read from
 
 
-def read(source: Any, columns: Columns | None = None, exclude: Sequence[str] = ()) -> Source:
+def read(
+    source: Any,
+    columns: Columns | None = None,
+    exclude: Sequence[str] = (),
+    told: Callable[[int], None] | None = None,
+) -> Source:
     """A source of items from whatever holds them.
 
     source:  a directory, a glob in quotes ("photos/**/*.jpg"), `@list.txt`, a `.csv .tsv .jsonl .parquet` table,
@@ -20,6 +27,7 @@ def read(source: Any, columns: Columns | None = None, exclude: Sequence[str] = (
              a `datasets.Dataset`. A `Source` is given back as it is
     columns: what a table's columns are, {"text": "caption1+caption2", "label": "y"}; several may share one role
     exclude: patterns of paths to leave out of a folder, glob or list: `*.png`, `thumbs`, `raw/*/old`
+    told:    hears how many files are listed so far, while a folder is
 
     Raises:
         WrongCall: the source does not exist or is of a form that is not read; the message says which are. Or there
@@ -27,5 +35,6 @@ def read(source: Any, columns: Columns | None = None, exclude: Sequence[str] = (
         Failed: it is empty or broken.
     """
     from .openers import Request, opened
+    from .walk import nobody
 
-    return opened(source, Request(columns or {}, tuple(exclude)))
+    return opened(source, Request(columns or {}, tuple(exclude), told or nobody))

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import WrongCall, meant
+from .names import Names
 
 NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -54,7 +55,7 @@ class Source(ABC):
 
     @property
     @abstractmethod
-    def ids(self) -> Sequence[str]:
+    def ids(self) -> Names:
         """(N,) unique names: the path relative to the source, the `id` column, or the row number."""
 
     @property
@@ -84,15 +85,35 @@ class Source(ABC):
         """(N,) which rows of the whole source these are."""
         return np.arange(len(self))
 
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """(B,) how many rows lie together, in order: row groups, shards. None: any row is as near as another."""
+        return None
+
     @cached_property
     def listing(self) -> str:
         """A hash of the ids in their order: equal for sources that list the same items."""
-        return sha256("\0".join(self.ids).encode()).hexdigest()[:16]
+        listing = sha256()
+        for n, part in enumerate(self.ids.parts()):
+            listing.update(b"\0".join([b""] * (n > 0) + part))
+        return listing.hexdigest()[:16]
 
     @cached_property
     def labels(self) -> Labels | None:
         """From the `label` column, None where there is none, or not one an item."""
         return single_labels(self.table)
+
+    def values(self, name: str, hint: str = "") -> pa.ChunkedArray:
+        """A column of the table.
+
+        Raises:
+            WrongCall: there is none of that name; the message ends with `hint`.
+        """
+        if name not in self.table.column_names:
+            names = self.table.column_names
+            have = f"has {', '.join(names)}" if names else "has no columns"
+            raise WrongCall(f"{self.name} has no column {name!r}{meant(name, names)} (it {have}{hint})")
+        return self.table.column(name)
 
     def column(self, name: str) -> Labels:
         """Any column of the table as classes.
@@ -100,13 +121,7 @@ class Source(ABC):
         Raises:
             WrongCall: there is none of that name, or it holds lists.
         """
-        if name not in self.table.column_names:
-            names = self.table.column_names
-            have = f"has {', '.join(names)}" if names else "has no columns"
-            raise WrongCall(
-                f"{self.name} has no column {name!r}{meant(name, names)} (it {have}; "
-                "labels are sub-folders, a column or labels=FILE.csv)"
-            )
+        self.values(name, "; labels are sub-folders, a column or labels=FILE.csv")
         return labels_of(self.table, name)
 
     def only(self, rows: np.ndarray) -> Source:
@@ -121,9 +136,12 @@ class Chosen(Source):
         self.whole, self.rows = whole, rows
         self.name, self.notes, self.unlisted = whole.name, whole.notes, whole.unlisted
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
     @cached_property
-    def ids(self) -> Sequence[str]:
-        return [self.whole.ids[row] for row in self.rows]
+    def ids(self) -> Names:
+        return self.whole.ids.take(self.rows)
 
     @property
     def everything(self) -> int:
@@ -147,6 +165,14 @@ class Chosen(Source):
         whole = self.whole.labels
         return whole and Labels(whole.codes[self.rows], whole.names)
 
+    @cached_property
+    def blocks(self) -> np.ndarray | None:
+        sizes = self.whole.blocks
+        if sizes is None or (np.diff(self.rows) < 0).any():  # in another order blocks would be torn
+            return None
+        rows = np.bincount(np.searchsorted(np.cumsum(sizes), self.rows, side="right"))
+        return rows[rows > 0]
+
     def raw(self, role: str, row: int) -> Any:
         return self.whole.raw(role, int(self.rows[row]))
 
@@ -168,10 +194,10 @@ class Listed(Source):
         unlisted: Mapping[str, str] = NONE,
     ) -> None:
         self.name, self.notes, self.unlisted = name, notes, unlisted
-        self._ids, self._roles, self._table, self._stored = ids, roles, table, stored
+        self._ids, self._roles, self._table, self._stored = Names.of(ids), roles, table, stored
 
     @property
-    def ids(self) -> Sequence[str]:
+    def ids(self) -> Names:
         return self._ids
 
     @property
@@ -200,16 +226,16 @@ class Quarantine:
         return len(self.reasons)
 
     def write(self, path: Path) -> None:
-        """One JSON object a line, {"id": ..., "reason": ...}."""
+        """One JSON object a line, {"id": ..., "reason": ...}, by id: a run that was interrupted met them otherwise."""
         import json
 
-        lines = [json.dumps({"id": id, "reason": why}, ensure_ascii=False) for id, why in self.reasons.items()]
+        lines = [json.dumps({"id": id, "reason": why}, ensure_ascii=False) for id, why in sorted(self.reasons.items())]
         path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
-def numbered(n: int) -> list[str]:
+def numbered(n: int) -> Names:
     """Ids of items that have no names."""
-    return [str(row) for row in range(n)]
+    return Names(pa.array(np.arange(n)).cast(pa.large_string()).cast(pa.large_binary()))
 
 
 def bare(n: int) -> pa.Table:

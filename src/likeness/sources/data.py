@@ -11,6 +11,7 @@ from ..modalities import MODALITIES, Augmentation, Modality
 from ..recipe import Recipe
 from .base import Labels, Source
 from .labelled import labels_of
+from .population import Population
 from .sampling import Sampling, Shuffle
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -52,8 +53,8 @@ class Data(Recipe):
     """A column, or a CSV file of id,label, that training may use; null: labels are for scoring only."""
     vectors: str | None = None
     """A file of stored vectors (`likeness embed`) that training may use, one an item by id; null: none."""
-    workers: PositiveInt | None = None
-    """Threads that read and decode; null: one a core, at most four."""
+    workers: NonNegativeInt | None = None
+    """Threads that read and cut; null: one a core, at most 4 on a CPU and 16 beside a device; 0: none, to debug."""
     sampling: Sampling = Shuffle()
     """Which items share a batch."""
 
@@ -63,7 +64,6 @@ class Data(Recipe):
         Raises:
             WrongCall: a column that training should use as labels is not there, or does not suit the sampling.
         """
-        labels = self.known(source)
         modality, views = {}, {}
         for role, kind in source.roles.items():
             asked = self.modality.get(role) or self.modality.get(kind.lower()) or _modalities()[kind.lower()]
@@ -71,7 +71,7 @@ class Data(Recipe):
             drawn = self.views.get(role) or self.views.get(kind.lower()) or _augmentations()[kind.lower()]
             views[role] = drawn.suited(modality[role])
         batch = min(self.batch or BATCH, len(source))
-        sampling = self.sampling.suited(batch, labels)
+        sampling = self.sampling.suited(batch, self.population(source))
         return self.model_copy(update={"modality": modality, "views": views, "batch": batch, "sampling": sampling})
 
     def facts(self, source: Source) -> dict[str, object]:
@@ -88,6 +88,10 @@ class Data(Recipe):
     def known(self, source: Source) -> Labels | None:
         """The classes that training may use; None where it is told none."""
         return None if self.labels is None else labels_of(source, self.labels)
+
+    def population(self, source: Source) -> Population:
+        """What sampling may know of the items."""
+        return Population.of(source, self.known(source))
 
     def _sized(self, role: str) -> bool:
         """Whether views of a role have other sizes than its encoder's."""

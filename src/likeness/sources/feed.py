@@ -8,21 +8,24 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..accelerator import sent
 from ..errors import Failed
 from ..modalities.base import Augmentation, Modality, Names, Prepared, Unreadable
-from ..stacks import Stack
+from ..stacks import Stack, cat
 from ..views import Batch, Origin, Views
 from .base import Labels, Quarantine, Source
-from .reader import ROOM, Reader, in_background
+from .population import Population
+from .reader import ROOM, Part, Reader
 from .sampling import Sampling, share
+from .threads import Work
 
-T = TypeVar("T")
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,17 @@ class PreparedBatch:
     empty: frozenset[str]
     size: int | None
 
+    @property
+    def bytes(self) -> int:
+        return sum(data.bytes for data, _ in self.roles.values())
+
 
 class Feed:
     """The batches of training. What a step shows depends on its number (and size) alone.
 
     batch:  items a step, over all processes
-    labels: classes that training may use; None: it is told none
+    device: where they are drawn; those for a GPU are prepared where it can fetch them while it computes
+    population: what sampling may know of the items, and training of their labels; None: how many there are
     vectors: (N, D) what training may know of each item beside itself, NaN where nothing; None: it is told nothing
     room:   bytes that decoded items may take; sets that fit are decoded once
     """
@@ -59,17 +67,19 @@ class Feed:
         rank: int = 0,
         world: int = 1,
         workers: int = 1,
+        device: torch.device = CPU,
         quarantine: Quarantine | None = None,
-        labels: Labels | None = None,
+        population: Population | None = None,
         vectors: Tensor | None = None,
         room: float = ROOM,
     ) -> None:
         self.source, self.augmentations, self.sampling = source, augmentations, sampling
-        self.batch, self.seed, self.rank, self.world = batch, seed, rank, world
+        self.batch, self.seed, self.rank, self.world, self.device = batch, seed, rank, world, device
         self.waited = 0.0
         """Seconds that `ahead` has kept its caller waiting."""
         self._reader = Reader(source, modalities, workers, Quarantine() if quarantine is None else quarantine, room)
-        self._classes = labels
+        self._population = population or Population.of(source)
+        labels = self._population.labels
         self._known = {} if labels is None else {"label": _numbers(labels)}
         self._known |= {} if vectors is None else {"vector": vectors}
         self._first = _numbered(augmentations)
@@ -83,7 +93,7 @@ class Feed:
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.sampling.steps(len(self), self.batch, self._classes)
+        return self.sampling.steps(self.batch, self._population)
 
     def prepare(self, step: int, size: int | None) -> PreparedBatch:
         """This process's items of a step, read and cut; those that cannot be read leave their places empty.
@@ -91,17 +101,46 @@ class Feed:
         Raises:
             Failed: more than half of the source cannot be read, or reading an item broke down.
         """
-        epoch, rows = self.sampling.chosen(step, len(self), self.batch, self.seed, self._classes)
+        return self.begin(step, size).result()
+
+    def begin(self, step: int, size: int | None) -> Work[PreparedBatch]:
+        """Have a step's batch prepared: its items are read and cut a few at a time, by whichever thread is free."""
+        epoch, rows = self.sampling.chosen(step, self.batch, self.seed, self._population)
         mine = share(rows, self.rank, self.world).tolist()
-        roles, empty = {}, set()
-        for role, augmentation in self.augmentations.items():
-            kept, items = self._reader.read(role, mine)
-            if not items:
-                empty.add(role)
+        begun = {role: self._reader.begin(role, mine, self._cut(role, epoch, size)) for role in self.augmentations}
+
+        def whole() -> PreparedBatch:
+            found = {role: work.result() for role, work in begun.items()}
+            empty = frozenset(role for role, parts in found.items() if not parts)
+            for role in empty:
                 kept, items = self._examples[role]
-            names = Names(self.seed, epoch, torch.tensor(kept), self._first[role])
-            roles[role] = augmentation.prepare(items, names, self._reader.modalities[role], size), names
-        return PreparedBatch(roles, frozenset(empty), size)
+                found[role] = [Part(kept, self._cut(role, epoch, size)(kept, items))]
+            return PreparedBatch({role: self._joined(role, epoch, found[role]) for role in found}, empty, size)
+
+        def cancel() -> None:
+            for work in begun.values():
+                work.cancel()
+
+        return Work(whole, cancel)
+
+    def _cut(self, role: str, epoch: int, size: int | None) -> Callable[[list[int], list[Any]], Prepared]:
+        """What makes views of a few items."""
+        augmentation, modality = self.augmentations[role], self._reader.modalities[role]
+
+        def views(rows: list[int], items: list[Any]) -> Prepared:
+            names = self._names(role, epoch, rows)
+            prepared = augmentation.prepare(items, names, modality, size)
+            return augmentation.finished(prepared, names, modality, size) if self.device.type == "cpu" else prepared
+
+        return views
+
+    def _names(self, role: str, epoch: int, rows: list[int]) -> Names:
+        return Names(self.seed, epoch, torch.tensor(rows), self._first[role])
+
+    def _joined(self, role: str, epoch: int, parts: list[Part[Prepared]]) -> tuple[Prepared, Names]:
+        rows, counts = [row for part in parts for row in part.rows], [len(part.rows) for part in parts]
+        made = [part.made for part in parts if part.made is not None]
+        return Prepared.joined(made, counts).pinned(self.device), self._names(role, epoch, rows)
 
     @cached_property
     def _examples(self) -> dict[str, tuple[list[int], list[object]]]:
@@ -131,14 +170,15 @@ class Feed:
         item = names.item.repeat(views)
         view = (names.first + torch.arange(views)).repeat_interleave(len(names.item))
         known = {name: value[item] for name, value in self._known.items()}
-        return Views(stack, Origin(item, view, known).each(lambda x: x.to(device)))
+        return Views(stack, Origin(item, view, known).each(lambda x: sent(x, device)))
 
     def ahead(
         self, first: int, size_of: Callable[[int], int | None], last: int | None = None
     ) -> Generator[PreparedBatch, None, None]:
         """Steps `first`, `first + 1`, ... below `last`, prepared in the background; close it when done."""
         numbers = iter(range(first, last)) if last is not None else count(first)
-        with closing(in_background(lambda step: self.prepare(step, size_of(step)), numbers)) as batches:
+        prepared = self._reader.in_order(lambda step: self.begin(step, size_of(step)), numbers, lambda made: made.bytes)
+        with closing(prepared) as batches:
             while True:
                 began = time.perf_counter()
                 batch = next(batches, None)
@@ -178,22 +218,21 @@ def each(
     source: Source,
     modality: Modality,
     role: str,
-    made_of: Callable[[Sequence[Any]], T],
+    made_of: Callable[[Sequence[Any]], Stack],
     batch: int,
     workers: int,
     quarantine: Quarantine,
-) -> Iterator[tuple[np.ndarray, T]]:
-    """Like `plain`, with whatever is made of the items as read, in the background."""
+) -> Iterator[tuple[np.ndarray, Stack]]:
+    """Like `plain`, with any stack that is made of items as read: row by row, whatever the others are."""
     reader = Reader(source, {role: modality}, workers, quarantine)
 
-    def piece(start: int) -> tuple[list[int], T | None]:
-        rows, items = reader.read(role, range(start, min(start + batch, len(source))))
-        return rows, made_of(items) if items else None
+    def begin(start: int) -> Work[list[Part[Stack]]]:
+        return reader.begin(role, range(start, min(start + batch, len(source))), lambda _, items: made_of(items))
 
-    with closing(reader), closing(in_background(piece, iter(range(0, len(source), batch)))) as pieces:
-        for rows, made in pieces:
-            if made is not None:
-                yield np.array(rows), made
+    with closing(reader), closing(reader.in_order(begin, iter(range(0, len(source), batch)))) as found:
+        for parts in found:
+            if parts:
+                yield np.concatenate([part.rows for part in parts]), cat(*(part.made for part in parts))
 
 
 def readable(

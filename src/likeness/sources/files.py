@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
+from zlib import error as ZlibError
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +17,8 @@ from ..errors import Failed, WrongCall
 from .folders import SPLITS
 
 GIGA = 1e9
+# What readers raise at files that are broken; NumPy's reads a header as Python does.
+BROKEN = (pa.ArrowException, OSError, ValueError, EOFError, BadZipFile, ZlibError, TokenError)
 BLOCK = 64 << 20  # bytes of JSON parsed at a time; no line may be longer
 
 
@@ -69,6 +73,7 @@ def separated(file: str, delimiter: str, texts: Sequence[str]) -> pa.Table:
     )
     return _guarded(
         file,
+        _text,
         csv.read_csv,
         file,
         read_options=csv.ReadOptions(use_threads=False),  # only then do errors tell the row
@@ -81,7 +86,16 @@ def json_lines(file: str) -> pa.Table:
     """A `.jsonl` file: one object a line."""
     from pyarrow import json
 
-    return _guarded(file, json.read_json, file, read_options=json.ReadOptions(use_threads=False, block_size=BLOCK))
+    options = json.ReadOptions(use_threads=False, block_size=BLOCK)
+    return _guarded(file, _text, json.read_json, file, read_options=options)
+
+
+def _text(read: Callable[..., pa.Table], *args: Any, **options: Any) -> pa.Table:
+    """A table whose names and cells are text: pyarrow looks only when it is too late to name the file."""
+    table = read(*args, **options)
+    table.schema.names  # noqa: B018, it raises
+    table.validate(full=True)
+    return table
 
 
 def array(file: str) -> np.ndarray:
@@ -105,7 +119,7 @@ def _guarded(file: str, read: Callable[..., Any], *args: Any, **options: Any) ->
     """What `read` gives; what it raises becomes one line about the file."""
     try:
         return read(*args, **options)
-    except (pa.ArrowException, OSError, ValueError, EOFError, BadZipFile) as error:
+    except BROKEN as error:
         said = " ".join(str(error).split())
         if "pickle" in said or "Python objects" in said:
             raise WrongCall(f"{file} holds Python objects, which are never unpickled; save arrays of numbers") from None

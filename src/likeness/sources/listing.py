@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from ..errors import Failed, WrongCall, counted
 from .forms import ARRAYS, TABLES, fixed_part
+from .listing_index import walked
+from .names import Names
 from .patterns import Excluded, matcher
 from .sniff import claimed, readable
-from .walk import walked
+from .walk import Told, nobody
 
 SHARDS = ".parquet"  # a folder of these is one table
 EVERYTHING = "**"
 SHOWN = 4  # endings that a note names
+ENDING = r"[^/](?P<found>\.[^./]*)\z"  # of a path; a name that only begins with a dot has none
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,45 +39,48 @@ class Listing:
 
     name: str
     root: str
-    names: Sequence[str]
+    names: Names
     kind: str = ""
     notes: tuple[str, ...] = ()
     unlisted: Mapping[str, str] = field(default_factory=dict)
 
 
-def below(name: str, root: str, pattern: str = EVERYTHING, exclude: Sequence[str] = ()) -> Listing:
+def below(name: str, root: str, pattern: str = EVERYTHING, exclude: Sequence[str] = (), told: Told = nobody) -> Listing:
     """The files below a folder that match a pattern.
 
     Raises:
         Failed: there is none, or none that can be read.
     """
-    found = walked(root, None if EVERYTHING in pattern else pattern.count("/") + 1)
+    found = walked(root, None if EVERYTHING in pattern else pattern.count("/") + 1, told)
     if "" in found.unlisted:
         raise Failed(f"{name}: {found.unlisted['']}")
     wanted, left_out = matcher(pattern), Excluded(exclude)
-    names = [path for path in found.files if wanted(path)]
-    kept = [path for path in names if not left_out(path)]
-    unlisted = {path: why for path, why in found.unlisted.items() if found.is_folder(path) or wanted(path)}
-    if not names and not unlisted:
+    names = found.files if pattern == EVERYTHING else _chosen(found.files, wanted)
+    kept = _chosen(names, lambda path: not left_out(path)) if exclude else names
+    unlisted = {path: why for path, why in found.unlisted.items() if path in found.folders or wanted(path)}
+    if not len(names) and not unlisted:
         aside = f" but {counted(found.hidden, 'hidden or system file')}" if found.hidden else ""
         what = "matches no file" if pattern != EVERYTHING else f"holds no files{aside}"
         raise Failed(f"{name} {what}; expected {readable()} files or tables")
     notes = _excluded(len(names) - len(kept))
     notes += [f"{counted(found.hidden, 'hidden or system file')} left out"] if found.hidden else []
-    kept.sort()  # by code point, which is the order of UTF-8's bytes
     unlisted = {path: why for path, why in unlisted.items() if not left_out(path)}
     return of_one_kind(Listing(name, root, kept, "", tuple(notes), unlisted))
+
+
+def _chosen(names: Names, wanted: Callable[[str], bool]) -> Names:
+    return names.take(np.flatnonzero(np.fromiter(map(wanted, names), bool, len(names))))
 
 
 def _excluded(out: int) -> list[str]:
     return [f"{counted(out, 'file')} {'is' if out == 1 else 'are'} excluded"] if out else []
 
 
-def matching(pattern: str, exclude: Sequence[str] = ()) -> Listing:
+def matching(pattern: str, exclude: Sequence[str] = (), told: Told = nobody) -> Listing:
     """The files that a glob matches, named relative to the folder before its first wildcard."""
     whole = os.path.expanduser(pattern)
     root = fixed_part(whole)
-    return below(pattern, root or ".", whole[len(root) :].lstrip("/"), exclude)
+    return below(pattern, root or ".", whole[len(root) :].lstrip("/"), exclude, told)
 
 
 def listed_in(name: str, exclude: Sequence[str] = ()) -> Listing:
@@ -99,7 +110,7 @@ def named(name: str, paths: Sequence[str], root: str = "", exclude: Sequence[str
         raise WrongCall(f"{name} names {twice!r} twice; name each file once, since its path is its id")
     left_out = Excluded(exclude)
     kept = [path for path in paths if not left_out(path.lstrip("/"))]
-    return of_one_kind(Listing(name, root, kept, "", tuple(_excluded(len(paths) - len(kept)))))
+    return of_one_kind(Listing(name, root, Names.of(kept), "", tuple(_excluded(len(paths) - len(kept)))))
 
 
 def of_one_kind(listing: Listing) -> Listing:
@@ -108,41 +119,53 @@ def of_one_kind(listing: Listing) -> Listing:
     Raises:
         Failed: no file is of a kind that can be read.
     """
-    endings = [_ending(path) for path in listing.names]
-    kinds = _kinds(dict(zip(endings, listing.names, strict=True)))
-    amount = Counter(kind for ending in endings if (kind := kinds[ending]) is not None)
+    found = listing.names.matched(ENDING)
+    codes, endings = found.indices.to_numpy(), [_lower(ending) for ending in found.dictionary.to_pylist()]
+    files = np.bincount(codes, minlength=len(endings)).tolist()
+    kinds = _kinds(listing.names, codes, endings)
+    amount = _summed(kinds, files)
+    amount.pop(None, None)
     if not amount:
-        raise Failed(f"{listing.name} holds nothing that can be read: {_content(listing, endings)}")
+        raise Failed(f"{listing.name} holds nothing that can be read: {_content(listing, _summed(endings, files))}")
     kind = amount.most_common(1)[0][0]
-    other = [ending for ending in endings if kinds[ending] != kind]
-    names = [path for path, ending in zip(listing.names, endings, strict=True) if kinds[ending] == kind]
-    of = "file of another kind is" if len(other) == 1 else "files of other kinds are"
-    note = (f"{len(other):,} {of} left out ({_tally(other)})",) if other else ()
-    return replace(listing, names=names, kind=kind, notes=(*listing.notes, *note))
+    ours = np.array([each == kind for each in kinds])
+    names = listing.names if ours.all() else listing.names.take(np.flatnonzero(ours[codes]))
+    other = _summed(compress(endings, ~ours), compress(files, ~ours))
+    of = "file of another kind is" if other.total() == 1 else "files of other kinds are"
+    note = (f"{other.total():,} {of} left out ({_tally(other)})",) if other else ()
+    return replace(listing, names=names, kind=kind or "", notes=(*listing.notes, *note))
 
 
-def _ending(path: str) -> str:
-    """'.jpg', in lower case; as os.path.splitext, at a third of its time."""
-    name = path[path.rfind("/") + 1 :]
-    dot = name.rfind(".")
-    return name[dot:].lower() if dot > 0 else ""
+def _lower(ending: bytes) -> str:
+    return ending.decode(errors="backslashreplace").lower()
 
 
-def _kinds(samples: Mapping[str, str]) -> dict[str, str | None]:
-    """Ending -> modality, SHARDS, or None, from one path of each ending."""
-    return {ending: ending if ending == SHARDS else claimed(Path(path)) for ending, path in samples.items()}
+def _kinds(names: Names, codes: np.ndarray, endings: Sequence[str]) -> list[str | None]:
+    """The modality of each ending, SHARDS, or None, as one name of each tells it."""
+    example = np.zeros(len(endings), dtype=np.int64)
+    example[codes] = np.arange(len(codes))
+    paths = (Path(names[row]) for row in example.tolist())
+    return [SHARDS if ending == SHARDS else claimed(path) for ending, path in zip(endings, paths, strict=True)]
 
 
-def _content(listing: Listing, endings: Sequence[str]) -> str:
+def _summed(what: Iterable[T], files: Iterable[int]) -> Counter[T]:
+    """Files of each kind, or each ending: '.JPG' is '.jpg'."""
+    amount: Counter[T] = Counter()
+    for each, many in zip(what, files, strict=True):
+        amount[each] += many
+    return amount
+
+
+def _content(listing: Listing, endings: Counter[str]) -> str:
     """What a folder without a readable file holds instead, and what to do."""
-    files = [f"{counted(len(endings), 'file')} ({_tally(endings)})"] if endings else []
+    files = [f"{counted(endings.total(), 'file')} ({_tally(endings)})"] if endings else []
     broken = [f"{path!r}: {why}" for path, why in listing.unlisted.items()][:1]
     table = next((path for path in listing.names if path.lower().endswith(TABLES + ARRAYS)), None)
     hint = f", or name one of its tables or arrays, such as {os.path.join(listing.root, table)}" if table else ""
     return f"{'; '.join(files + broken) or 'no file is left'}; expected {readable()} files{hint}"
 
 
-def _tally(endings: Sequence[str]) -> str:
-    common = Counter(endings).most_common()
+def _tally(endings: Counter[str]) -> str:
+    common = endings.most_common()
     shown = [f"{ending or 'no ending'} {n:,}" for ending, n in common[:SHOWN]]
     return ", ".join(shown + ["..."] * (len(common) > SHOWN))

@@ -19,6 +19,7 @@ from .folders import folder_source
 from .forms import ARRAYS, READ, check, is_glob
 from .sniff import claimed, readable
 from .tables import PICTURED, SPOKEN, table_source
+from .walk import Told, nobody
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Request:
 
     columns: Columns
     exclude: tuple[str, ...] = ()
+    told: Told = nobody
 
     def columns_alone(self, name: str) -> Columns:
         """The columns of something whose items are no files.
@@ -73,9 +75,9 @@ def _(source: str, request: Request) -> Source:
     if source.startswith("@"):
         return _listed(listing.listed_in(source, request.exclude), request)
     if os.path.isdir(path):
-        return _listed(listing.below(source, path, exclude=request.exclude), request)
+        return _listed(listing.below(source, path, exclude=request.exclude, told=request.told), request)
     if is_glob(source):
-        return _listed(listing.matching(source, request.exclude), request)
+        return _listed(listing.matching(source, request.exclude, request.told), request)
     return _file(source, path, request)
 
 

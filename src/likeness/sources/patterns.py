@@ -9,21 +9,28 @@ from functools import cache
 from ..errors import WrongCall
 
 WILD = {"*": "[^/]*", "?": "[^/]"}
+NEVER = "(?!)"  # an expression that matches nothing
 
 
-def matcher(pattern: str) -> Callable[[str], bool]:
-    """Whether a relative path is matched, from its first folder to its last letter; '**' alone matches all.
+def matcher(*patterns: str) -> Callable[[str], bool]:
+    """Whether one of the patterns matches a relative path, from its first folder to its last letter; '**' matches all.
 
     Raises:
-        WrongCall: the pattern makes no sense.
+        WrongCall: a pattern makes no sense.
     """
-    if pattern == "**":
+    if patterns == ("**",):
         return lambda path: True
+    found = re.compile("|".join(map(_compiled, patterns)) or NEVER).fullmatch
+    return lambda path: found(path) is not None
+
+
+def _compiled(pattern: str) -> str:
+    expression = f"(?:{_expression(pattern)})"
     try:
-        found = re.compile(_expression(pattern)).fullmatch
+        re.compile(expression)
     except re.error as error:
         raise WrongCall(f"{pattern!r} is no pattern: {error.msg}") from None
-    return lambda path: found(path) is not None
+    return expression
 
 
 def _expression(pattern: str) -> str:
@@ -57,13 +64,11 @@ class Excluded:
     """Whether a path is left out: by any of its names ('thumbs', '*.png'), or from the root where there is a '/'."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._names = [matcher(pattern) for pattern in patterns if "/" not in pattern.strip("/")]
-        self._paths = [matcher(pattern.strip("/")) for pattern in patterns if "/" in pattern.strip("/")]
-        self._by_name = cache(lambda name: any(match(name) for match in self._names))
+        named = [pattern.rstrip("/") for pattern in patterns]
+        self._name = matcher(*[pattern for pattern in named if "/" not in pattern])
+        self._path = matcher(*[pattern.lstrip("/") for pattern in named if "/" in pattern])
+        self._folder = cache(self.__call__)  # what is left out with its folder is asked for once
 
     def __call__(self, path: str) -> bool:
-        parts = path.split("/") if self._names or self._paths else []
-        if any(self._by_name(part) for part in parts):
-            return True
-        heads = ("/".join(parts[: n + 1]) for n in range(len(parts)))
-        return any(match(head) for head in heads for match in self._paths)
+        folder, _, name = path.rpartition("/")
+        return self._name(name) or self._path(path) or (folder != "" and self._folder(folder))
