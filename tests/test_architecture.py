@@ -26,7 +26,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import, at its top or inside a function, only what stands before it here.
 ORDER = """
     errors
-    cache disk layout limits weights whereabouts recipe describe catalogue
+    cache disk headroom layout limits weights whereabouts recipe describe catalogue
     engine accelerator chance stacks chunks views parts
     relations objectives
     modalities encoders sources
@@ -37,7 +37,7 @@ ORDER = """
     predictions folder card loaded forgetting teaching interpolation embedding live logbook runs
     public scoring predicting sheet export
     api sklearn
-    inspection copies forecast doctor findings
+    copies inspection forecast throughput diagnosis doctor findings
     screen commands
     words cli __main__
 """.split()

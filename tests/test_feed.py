@@ -19,8 +19,8 @@ from likeness.sources import read
 from likeness.sources.background import in_background
 from likeness.sources.base import Labels, Listed, Quarantine
 from likeness.sources.feed import Feed, plain
+from likeness.sources.kept import Memory
 from likeness.sources.population import Population
-from likeness.sources.reader import Memory
 from likeness.sources.sampling import Shuffle
 from likeness.sources.threads import Work
 
@@ -29,6 +29,8 @@ CPU = torch.device("cpu")
 
 class Number:
     """A modality whose items are numbers; negative ones are broken, huge ones break the reader. Counts its readings."""
+
+    fingerprint = "number"
 
     def __init__(self):
         self.readings = 0
@@ -50,6 +52,9 @@ class Shift:
 
     def __init__(self, views=2):
         self.views = views
+
+    def as_read(self, modality):
+        return (2,)
 
     def prepare(self, items, names, modality, size):
         return Prepared(torch.tensor(np.stack(items)), False)

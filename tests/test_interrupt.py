@@ -33,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's of damaged files
 
 MOMENTS = 50
 WORKERS = (0, 1, 2)
-STEPS, BATCH, AFTER = 40, 8, 4  # of an uninterrupted run; items a step; steps compared after each interruption
+STEPS, BATCH, AFTER = 40, 8, 3  # of an uninterrupted run; items a step; steps compared after each interruption
 CPU = torch.device("cpu")
 PICTURES = Image(size=16, channels=3, depth="uint8", mean=(0.5,) * 3, std=(0.5,) * 3)
 VIEWS = ImageAugmentation().suited(PICTURES)
@@ -45,7 +45,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures of very unequal cost, and some that cannot be read."""
     folder, chance = tmp_path_factory.mktemp("uneven"), np.random.default_rng(0)
     for number in range(44):
-        side = int(chance.choice([24, 40, 300]))
+        side = int(chance.choice([24, 40, 200]))
         noise = chance.integers(0, 255, (side, side + number, 3), dtype=np.uint8)
         kind = ("PNG", "JPEG", "WEBP")[number % 3]
         (folder / f"{number:02}.{kind.lower()}").write_bytes(saved(Pillow.fromarray(noise), kind))
@@ -190,7 +190,8 @@ def test_a_process_that_is_killed_ends_the_others_with_one_line(shell: Shell, da
     for rank in range(2):
         place = {"WORLD_SIZE": 2, "RANK": rank, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         words = [word if word != "steps=12" else "steps=100000" for word in RUN]
-        commands.append(shell.start("train", data, *words, "workers=1", changes=environment(**place)))
+        changes = environment(**place) | {"likeness.logbook:LINES": 100_000}
+        commands.append(shell.start("train", data, *words, "workers=1", changes=changes))
     log = shell.cwd / "run/metrics.jsonl"
     assert commands[0].until(lambda: log.exists() and log.stat().st_size > 0)
     began = time.monotonic()

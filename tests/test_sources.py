@@ -270,7 +270,7 @@ class TestWrongCalls:
         ):
             read("nosuchdri/cats")
 
-    @pytest.mark.parametrize("source", ["texts.txt.gz", "s.tar", "weights.pkl"])
+    @pytest.mark.parametrize("source", ["texts.txt.gz", "s.zip", "weights.pkl"])
     def test_forms_that_are_not_read_are_named(self, tmp_path, source):
         files(tmp_path, source)
         with pytest.raises(WrongCall, match=r"likeness reads directories.*is not among them"):
@@ -368,10 +368,10 @@ class TestTables:
         assert source.ids == [str(row) for row in range(6)]
         assert source.notes == ("1 file of another kind is left out (.md 1)",)
 
-    def test_a_parquet_table_larger_than_the_memory_is_refused(self, tmp_path, monkeypatch):
+    def test_a_parquet_table_with_row_groups_larger_than_the_memory_is_refused(self, tmp_path, monkeypatch):
         pq.write_table(hugging_face(), tmp_path / "t.parquet")
         monkeypatch.setattr("likeness.sources.files.memory_size", lambda: 10.0)
-        with pytest.raises(Failed, match=r"t\.parquet: a Parquet table is held in memory whole; it takes .* GB"):
+        with pytest.raises(Failed, match=r"t\.parquet: a row group is read as one; its largest takes .* GB"):
             read(tmp_path / "t.parquet")
 
     def test_parquet_files_that_are_not_one_table(self, tmp_path):

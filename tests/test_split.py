@@ -19,7 +19,8 @@ from likeness.chunks import cut, in_chunks, level
 from likeness.encoders import Own, Residual, Timm
 from likeness.engine import Engine, with_shared_norm
 from likeness.errors import WrongCall
-from likeness.memory import Scale, available, cgroups, free, left
+from likeness.headroom import available, cgroups, left
+from likeness.memory import Scale, free
 from likeness.methods import Method, SimCLR
 from likeness.parts import Tower
 from likeness.plans import Once

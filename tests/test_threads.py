@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,9 +220,8 @@ HANGS = """
 
 def test_a_thread_that_hangs_does_not_hold_the_end_of_python():
     began = time.monotonic()
-    ran = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(HANGS)], timeout=60, capture_output=True, text=True, check=False
-    )
+    call, root = [sys.executable, "-c", textwrap.dedent(HANGS)], Path(__file__).parent.parent
+    ran = subprocess.run(call, cwd=root, timeout=60, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (0, "end\n"), ran.stderr
     assert time.monotonic() - began < 30
 

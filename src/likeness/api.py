@@ -29,6 +29,7 @@ from .runs import Session, Summary
 from .sources import Columns, read
 from .sources.base import Source
 from .sources.feed import readable
+from .sources.forms import is_url
 from .sources.holdout import hold_out
 from .space import Space
 from .training import Step, checkpoint
@@ -160,7 +161,7 @@ def asked_device(overrides: Sequence[tuple[str, Any]]) -> str:
 def _path_of(data: Any) -> str | None:
     """Where data lie, if it can be told: what `read` gave remembers it."""
     if isinstance(data, Source):
-        return data.name if Path(data.name).exists() else None
+        return data.name if is_url(data.name) or Path(data.name).exists() else None
     return str(data) if isinstance(data, str | Path) else None
 
 
@@ -177,7 +178,7 @@ class Call:
     def tree(self) -> dict[str, Any]:
         recipe = self.recipe.fingerprint if isinstance(self.recipe, Plan) else self.recipe
         return {
-            "source": None if self.source is None else str(Path(self.source)),  # photos/ is photos
+            "source": self.source and (self.source if is_url(self.source) else str(Path(self.source))),  # no last /
             "recipe": None if recipe is None else str(recipe),
             "overrides": [list(pair) for pair in self.overrides],
             "columns": written(self.columns or {}),

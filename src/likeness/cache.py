@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -25,18 +26,36 @@ def folder(kind: str) -> Path | None:
     return place
 
 
-def trim(place: Path, most: int) -> None:
-    """Deletes files of a folder, those not used for longest first, until it takes at most so many bytes."""
-    files = []
+def used(path: Path) -> bool:
+    """Whether a process holds a file shared (`flock`), to say that it reads it."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def trim(place: Path, most: float) -> int:
+    """Deletes files of a folder, those not used for longest first, until it takes at most so many bytes.
+
+    Files that differ in their suffix alone go together. What a process uses stays. Returns the bytes that are left.
+    """
+    files: dict[str, list[tuple[int, int, Path]]] = {}
     for entry in place.iterdir():
         try:
             status = entry.stat()
         except OSError:  # another process was quicker
             continue
-        files.append((status.st_mtime_ns, status.st_size, entry))
-    left = sum(size for _, size, _ in files) - most
-    for _, size, entry in sorted(files):
-        if left <= 0:
-            return
-        entry.unlink(missing_ok=True)
-        left -= size
+        files.setdefault(entry.stem, []).append((status.st_mtime_ns, status.st_size, entry))
+    taken = sum(size for group in files.values() for _, size, _ in group)
+    for group in sorted(files.values(), key=max):
+        if taken <= most:
+            break
+        if not any(used(entry) for *_, entry in group):
+            for _, size, entry in group:
+                entry.unlink(missing_ok=True)
+                taken -= size
+    return taken

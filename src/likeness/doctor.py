@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,68 +16,30 @@ import torch
 import yaml
 
 from .api import plan_of
-from .copies import Duplicates, duplicates, formats, known_as
-from .engine import Engine
+from .copies import Duplicates, Gists, duplicates
+from .diagnosis import Classes, Diagnosis, Machine, Tested
+from .engine import Engine, cores
 from .errors import Failed
 from .forecast import Forecast, forecast
-from .inspection import Inspection, inspected
+from .inspection import Inspection, Inspector, formats
 from .modalities import Modality, Names
-from .plans import WORKERS, Once, Plan
+from .plans import Once, Plan
 from .sources import Columns, read
 from .sources.base import Labels, Source
 from .sources.data import Data
 from .sources.feed import readable
+from .throughput import Throughput, throughput
 
-READING = 20.0  # seconds that reading every item may take; in that time a large sample is read, and the screen says so
-COMPARING = 20.0  # seconds that looking for copies may take
+READING = 12.0  # seconds that reading every item may take; in that time a large sample is read, and the screen says so
+TESTING = 6.0  # the same of items to test on
+COMPARING = 24.0  # seconds that looking for copies may take
 VIEWED = 6  # items whose views are drawn
 
-
-@dataclass(frozen=True)
-class Machine:
-    """What trains. items_per_second: of the plan, at its full size; None where there is none."""
-
-    cores: int
-    device: str
-    items_per_second: float | None
+Told = Callable[[str, int, int], None]  # what is done now, how much of it is done, and of how much (0: nobody knows)
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """What was found; `plain` is what `doctor --json` prints.
-
-    items:       all that are listed, unreadable ones too
-    reasons:     id -> why it cannot be read
-    inspections: role -> what its items are like
-    labels:      class -> items; splits likewise; groups: how many; columns: all that the source's table knows
-    plan:        None where there can be none, `problem` says why
-    """
-
-    source: str
-    modality: str
-    items: int
-    formats: dict[str, int]
-    unreadable: int
-    reasons: dict[str, str]
-    inspections: dict[str, Inspection]
-    duplicates: Duplicates
-    labels: dict[str, int] | None
-    splits: dict[str, int] | None
-    groups: int | None
-    columns: list[str]
-    notes: list[str]
-    machine: Machine
-    plan: Forecast | None
-    problem: str | None
-    next: list[str]
-
-    @property
-    def plain(self) -> dict[str, Any]:
-        """Plain values; reasons are told once, by id."""
-        tree = asdict(self)
-        for inspection in tree["inspections"].values():
-            del inspection["reasons"]
-        return tree
+def nobody(what: str, done: int, total: int) -> None:
+    """Hears what is done, and does not care."""
 
 
 def doctor(
@@ -89,57 +52,111 @@ def doctor(
     exclude: Sequence[str] = (),
     device: str = "auto",
     views: Path | None = None,
+    told: Told = nobody,
 ) -> Diagnosis:
-    """Look at a source and plan its training; changes nothing, and takes seconds, on large sets up to a minute.
+    """Look at a source and plan its training; changes nothing, and takes seconds, on a million items up to a minute.
 
     recipe, overrides, columns, exclude: as for `train`
     test:  another source, whose items should not be among these
     views: a PNG to write, of what the views of some items look like
+    told:  hears how far it is
 
     Raises:
         WrongCall: the source, the recipe or a value cannot be right.
     """
-    source = read(data, columns=columns, exclude=exclude)
-    other = None if test is None else read(test, columns=columns, exclude=exclude)
+    opened = partial(read, columns=columns, exclude=exclude, told=lambda many: told("listing files", many, 0))
+    source, other = opened(data), None if test is None else opened(test)
     plan = plan_of(recipe, overrides, device)
     engine = Engine.start(plan.device if device == "auto" else device, plan.precision)
-    plan, known, problem = _planned(plan, source, engine)
+    plan, known, speed, problem = _planned(plan, source, engine, told)
     if views is not None:
         if known is None:
             raise Failed(str(problem))
         draw_views(plan.data, source, plan.seed, views)
-    seen = {role: _seen(source, role, plan.data.modality.get(role)) for role in source.roles}
-    bad = {row: why for inspection in seen.values() for row, why in inspection.reasons.items()}
-    reasons = {source.ids[row]: why for row, why in sorted(bad.items())} | dict(source.unlisted)
+    threads = max(plan.workers(engine), 1)
+    seen = Seen.of(source, plan.data, READING, threads, partial(told, "reading items"))
+    hear = partial(told, "reading items to test on")
+    tested = None if other is None else Seen.of(other, plan.data, TESTING, threads, hear)
     options = _options(recipe, dict(overrides), columns or {}, exclude)
     return Diagnosis(
         source=source.name,
         modality=" + ".join(kind.lower() for kind in source.roles.values()),
-        items=len(source) + len(source.unlisted),
-        formats=formats(source),
-        unreadable=len(reasons),
-        reasons=reasons,
-        inspections=seen,
-        duplicates=duplicates(source, other, bad, COMPARING),
-        labels=_counts(source.labels),
-        splits=_counts(known_as(source, "split")),
-        groups=len(_counts(known_as(source, "group")) or {}) or None,
-        columns=source.table.column_names,
+        **_listed(source),
+        unreadable=len(seen.reasons),
+        reasons=seen.reasons,
+        inspections=seen.inspections,
+        duplicates=_duplicates([seen] if tested is None else [seen, tested], told),
+        test=None if tested is None else tested.told,
         notes=[*source.notes, *plan.because],
-        machine=Machine(os.cpu_count() or 1, _name(engine.device), known.items_per_second if known else None),
+        machine=Machine(cores(), _name(engine.device), known.items_per_second if known else None, speed),
         plan=known,
         problem=problem,
         next=_next(str(data), options, known.budget) if known and isinstance(data, str | Path) else [],
     )
 
 
-def _planned(plan: Once, source: Source, engine: Engine) -> tuple[Once, Forecast | None, str | None]:
-    """The plan fitted, what it comes to, or else why there can be none."""
+def _listed(source: Source) -> dict[str, Any]:
+    """What is known of a source without a look at its items."""
+    forms, asked = formats(source)
+    return {
+        "items": len(source) + len(source.unlisted),
+        "formats": forms,
+        "formats_of": asked,
+        "labels": _counts(source.labels),
+        "classes": _classes(source.labels),
+        "splits": _counts(_known_as(source, "split")),
+        "groups": len(_counts(_known_as(source, "group")) or {}) or None,
+        "columns": source.table.column_names,
+    }
+
+
+def _duplicates(both: Sequence[Seen], told: Told) -> Duplicates:
+    sources, bad, gists = [each.source for each in both], [each.bad for each in both], [each.gists for each in both]
+    return duplicates(sources, bad, gists, COMPARING, partial(told, "looking for copies"))
+
+
+def _planned(
+    plan: Once, source: Source, engine: Engine, told: Told
+) -> tuple[Once, Forecast | None, Throughput | None, str | None]:
+    """The plan fitted, what it comes to and how fast data come, or else why there can be none."""
+    told("trying a few training steps", 0, 0)
     try:
         plan = plan.fitted(source, engine)
-        return plan, forecast(plan, source, engine), None
+        return plan, forecast(plan, source, engine), throughput(plan, source, engine), None
     except Failed as error:
-        return plan, None, str(error)
+        return plan, None, None, str(error)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of a source, by role, and what its items look like, in the first role where that can be said."""
+
+    source: Source
+    inspections: dict[str, Inspection]
+    gists: Gists
+
+    @classmethod
+    def of(cls, source: Source, data: Data, seconds: float, threads: int, told: Callable[[int, int], None]) -> Seen:
+        inspections, gists = {}, []
+        for role, kind in source.roles.items():
+            modality = data.modality.get(role) or Modality.kind(kind)()
+            inspections[role], shown = Inspector(source, role, modality).inspect(seconds, threads, told)
+            gists += [shown] if len(shown.rows) else []
+        return cls(source, inspections, gists[0] if gists else Gists.none())
+
+    @property
+    def bad(self) -> dict[int, str]:
+        return {row: why for inspection in self.inspections.values() for row, why in inspection.reasons.items()}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        ids = self.source.ids
+        return {ids[row]: why for row, why in sorted(self.bad.items())} | dict(self.source.unlisted)
+
+    @property
+    def told(self) -> Tested:
+        read = max(inspection.read for inspection in self.inspections.values())
+        return Tested(self.source.name, len(self.source) + len(self.source.unlisted), read, len(self.reasons))
 
 
 def draw_views(data: Data, source: Source, seed: int, out: Path) -> None:
@@ -158,17 +175,27 @@ def draw_views(data: Data, source: Source, seed: int, out: Path) -> None:
         raise Failed(f"{out} cannot be written: {error.strerror or error}") from error
 
 
-def _seen(source: Source, role: str, fitted: Modality | None) -> Inspection:
-    modality = Modality.kind(source.roles[role])() if fitted is None else fitted
-    return inspected(source, role, modality, READING, min(os.cpu_count() or 1, WORKERS[True]))
-
-
 def _counts(labels: Labels | None) -> dict[str, int] | None:
     """Name -> items."""
     if labels is None:
         return None
     many = np.bincount(labels.codes[labels.codes >= 0], minlength=len(labels.names))
     return dict(zip(labels.names, many.tolist(), strict=True))
+
+
+def _known_as(source: Source, name: str) -> Labels | None:
+    return source.column(name) if name in source.table.column_names else None
+
+
+def _classes(labels: Labels | None) -> Classes | None:
+    if labels is None:
+        return None
+    alike = defaultdict(list)
+    for name, many in (_counts(labels) or {}).items():
+        if many:
+            alike["".join(name.split()).casefold()].append(name)
+    single = [name for name, many in (_counts(labels) or {}).items() if many == 1]
+    return Classes(int((labels.codes < 0).sum()), single, [names for names in alike.values() if len(names) > 1])
 
 
 def _name(device: torch.device) -> str:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .encoders import Kept
 from .engine import Engine
 from .journey import Watch
+from .memory import Scale, pieces, splits
 from .modalities import Augmentation
-from .plans import BUDGET, Once
+from .plans import BUDGET, Once, Training
 from .sources.base import Source
 from .sources.holdout import hold_out
+from .training import State, Step
 
 FEW = 64  # items a step that are timed on a CPU, where an item takes about as long in any batch
+WATCHED = 2.0  # seconds that training is watched for whether it waits for data
+CHECKPOINTS = 2  # that there are for a moment
+WORD = 4  # bytes of a number
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,10 @@ class Forecast:
     views:           operations that views are made by, in order
     training, held:  items trained on, and kept out to score on
     budget:          what was asked for; None where steps or epochs were
+    waiting:         share of the time that training waits for data, in its first seconds
+    epoch_seconds:   to show every item once, at full size
+    memory:          bytes that a step takes, about; None where it is made to fit (`split`)
+    disk:            bytes of a run's folder at most, while one checkpoint takes the place of another
     """
 
     method: str
@@ -44,6 +55,10 @@ class Forecast:
     steps: int
     epochs: float
     items_per_second: float
+    waiting: float
+    epoch_seconds: float
+    memory: int | None
+    disk: int
 
 
 def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
@@ -60,9 +75,10 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
     timed = plan.model_copy(update={"data": data, "budget": plan.budget or BUDGET, "steps": None, "epochs": None})
     with closing(timed.run(source.only(kept), engine, Watch())) as training:
         step = next(training)  # before the first step the plan has timed some, at the smallest and the largest size
+        waiting = _waiting(step, training)
     per_epoch = plan.data.sampling.steps(batch, plan.data.population(source.only(kept)))
     epochs = plan.epochs or (plan.steps / per_epoch if plan.steps else step.epoch * step.steps / step.number)
-    encoders = step.kept()
+    encoders, pace = step.kept(), few / step.state()["pace"]["large"]
     return Forecast(
         method=plan.method.word,
         encoder=" + ".join(each.recipe.bare.word for each in encoders.values()),
@@ -77,8 +93,30 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
         budget=plan.budget,
         steps=plan.steps or max(round(epochs * per_epoch), 1),
         epochs=round(epochs, 2),
-        items_per_second=round(few / step.state()["pace"]["large"], 1),
+        items_per_second=round(pace, 1),
+        waiting=round(waiting, 3),
+        epoch_seconds=round(len(kept) / pace, 1),
+        memory=None if any(splits(plan.method.tree())) else int(_scale(plan, source, engine).whole(batch)),
+        disk=_disk(step.state(), encoders, len(source)),
     )
+
+
+def _waiting(step: Step, training: Training) -> float:
+    """Share of the time, from that step on and for a few seconds, that was spent waiting for batches."""
+    began, waited, first = time.perf_counter(), step.waited, step.number
+    while step.number < step.steps and time.perf_counter() - began < WATCHED:
+        step = next(training)
+    taken = time.perf_counter() - began
+    return (step.waited - waited) / taken if step.number > first else 0.0
+
+
+def _scale(plan: Once, source: Source, engine: Engine) -> Scale:
+    return Scale(plan.method, partial(plan.drawn, source, engine), engine)
+
+
+def _disk(state: State, encoders: Mapping[str, Kept], items: int) -> int:
+    vectors = sum(_weights(each) + items * each.recipe.dim for each in encoders.values())
+    return CHECKPOINTS * sum(pieces(state).values()) + WORD * vectors
 
 
 def operations(views: Mapping[str, Augmentation]) -> list[str]:

@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from .copies import Gists, Told, nobody
+from .copies import Gists
+from .copies.exact import Told, nobody
+from .copies.items import folder_of
 from .modalities import Modality, Unreadable
 from .modalities.base import GIST, Looks
+from .modalities.remote import Remote
 from .sources.base import Source
 from .sources.data import spread
 from .sources.listing import ENDING
@@ -26,7 +29,6 @@ PIECE = 8  # items that a thread is given at a time
 PAUSE = 0.5  # seconds between two looks at the clock, about
 NAMED = 5  # ids kept of each kind of oddity
 COUNTED = 1 << 17  # items whose form is asked one by one; of more, so many are, unless their ids tell
-STRIDE = 1 << 13  # one in so many is asked whether its id is its path
 
 
 @dataclass(frozen=True)
@@ -161,14 +163,10 @@ def tally(words: Iterable[str]) -> dict[str, int]:
 def formats(source: Source) -> tuple[dict[str, int], int]:
     """How many stored values are of which form, 'jpg', 'png', 'bytes', 'array'; and of how many items that is known."""
     role, rows = next(iter(source.roles)), spread(len(source), COUNTED)
-    if len(rows) < len(source) and all(_is_path(source.ids[row], source.raw(role, row)) for row in rows[::STRIDE]):
+    if len(rows) < len(source) and folder_of(source) is not None:
         return _endings(source), len(source)
     forms = (form_of(source.raw(role, row)) for row in rows)
     return tally(form for form in forms if form is not None), len(rows)
-
-
-def _is_path(id: str, raw: Any) -> bool:
-    return form_of(raw) is not None and str(raw).replace(os.sep, "/").endswith(id)
 
 
 def _endings(source: Source) -> dict[str, int]:
@@ -191,8 +189,9 @@ def form_of(raw: Any) -> str | None:
     return None if raw is None else type(raw).__name__
 
 
-@form_of.register
-def _(raw: Path) -> str | None:
+@form_of.register(Path)
+@form_of.register(Remote)
+def _(raw: Path | Remote) -> str | None:
     return _ending(raw.suffix)
 
 

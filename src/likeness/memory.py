@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,13 +15,13 @@ from torch.utils import _pytree
 
 from .encoders.norms import mixes_rows
 from .engine import Engine, processes, stacked
+from .headroom import headroom
 from .methods import Method
 from .modalities import Modality
 from .parts import Tower
 from .sources.base import Source
 from .sources.feed import readable
-from .sources.reader import ROOM as KEPT
-from .sources.reader import bytes_of
+from .sources.kept import bytes_of, room
 from .views import Batch
 
 ROOM = 0.7  # share of the free memory that a step may take: allocators leave gaps, and other programs grow
@@ -33,8 +31,6 @@ MAKING = 2  # times the views: what making them takes beside themselves
 GRADIENTS = 2  # times the largest tensor that is kept: its gradient, and the one that it is made from
 MOMENTS = 2  # numbers that an optimizer remembers of a weight
 GIGA = 1e9
-CGROUPS = Path("/sys/fs/cgroup")
-BOUNDS = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))  # of both versions
 
 Draw = Callable[[int], Batch]  # views of so many items
 
@@ -66,7 +62,7 @@ def decoded(source: Source, modalities: Mapping[str, Modality]) -> float:
     for role, modality in modalities.items():
         _, items = readable(source, role, modality, range(len(source)), MANY)
         expected.append(len(source) * sum(map(bytes_of, items)) / len(items))
-    return sum(many for many in expected if many <= KEPT)
+    return sum(many for many in expected if many <= room() / len(expected))
 
 
 def splits(tree: Mapping[str, Any]) -> Iterator[int | None]:
@@ -192,34 +188,9 @@ def least(number: float, device: torch.device) -> float:
 def free(device: torch.device) -> float:
     """Bytes that a process may still take on the device; infinite where the system does not say."""
     if device.type == "cpu":
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        return min([available(Path("/proc/meminfo")), *map(left, cgroups(Path("/proc/self/cgroup")))]) / here
+        return headroom()
     try:
         unused = torch.accelerator.memory_reserved(device) - torch.accelerator.memory_allocated(device)
         return float(torch.accelerator.get_memory_info(device)[0] + unused)
     except (RuntimeError, NotImplementedError):
         return math.inf
-
-
-def available(meminfo: Path) -> float:
-    """Bytes that Linux could give without swapping."""
-    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
-    return next((int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable")), math.inf)
-
-
-def cgroups(own: Path, root: Path = CGROUPS) -> list[Path]:
-    """Folders of the control groups of a process, whom /proc/self/cgroup names, and of those around them."""
-    lines = [line.split(":", 2) for line in own.read_text().splitlines()] if own.exists() else []
-    roots = {"": root, "memory": root / "memory"}
-    found = [roots[kind] / path.lstrip("/") for _, kind, path in lines if kind in roots]
-    return [folder for leaf in found for folder in (leaf, *leaf.parents) if folder.is_relative_to(root)]
-
-
-def left(group: Path) -> float:
-    """Bytes that a control group may still take; infinite where it has no limit, or is not seen from here."""
-    for most, used in BOUNDS:
-        if (group / most).exists() and (limit := (group / most).read_text().strip()) != "max":
-            counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-            cached = int(counts.get("total_inactive_file", counts.get("inactive_file", 0)))  # given up when needed
-            return float(int(limit) - int((group / used).read_text()) + cached)
-    return math.inf

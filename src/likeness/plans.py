@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import closing
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -135,18 +136,19 @@ class Once(Plan):
 
     def _with_room(self, source: Source, engine: Engine) -> Once:
         """With chunks for the encoder where memory would not do, weighed by a few views of full size."""
-
-        def draw(items: int) -> Batch:
-            few = self.data.model_copy(update={"batch": items * engine.world, "sampling": Shuffle()})
-            with closing(self.model_copy(update={"data": few}).feed(source, engine, Quarantine())) as feed:
-                return feed.draw(feed.prepare(0, self.growth.largest), engine.device)
-
         share = math.ceil((self.data.batch or len(source)) / engine.world)
-        taken = decoded(source, self.data.modality) if engine.device.type == "cpu" else 0.0
-        method, because = with_room(self.method, draw, share, engine, taken)
+        keeps = self.data.cache in ("auto", "memory")
+        taken = decoded(source, self.data.modality) if engine.device.type == "cpu" and keeps else 0.0
+        method, because = with_room(self.method, partial(self.drawn, source, engine), share, engine, taken)
         plan = self.model_copy(update={"method": method})
         plan._because = because
         return plan
+
+    def drawn(self, source: Source, engine: Engine, items: int) -> Batch:
+        """Views, of full size, of so many items a process."""
+        few = self.data.model_copy(update={"batch": items * engine.world, "sampling": Shuffle()})
+        with closing(self.model_copy(update={"data": few}).feed(source, engine, Quarantine())) as feed:
+            return feed.draw(feed.prepare(0, self.growth.largest), engine.device)
 
     @property
     def because(self) -> tuple[str, ...]:
@@ -207,6 +209,7 @@ class Once(Plan):
             quarantine=quarantine,
             population=data.population(source),
             vectors=self._vectors(source),
+            cache=data.cache,
         )
 
 

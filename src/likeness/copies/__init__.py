@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..modalities.base import GIST
 from ..sources.base import Source
 from ..sources.holdout import in_train
-from .exact import Joined, Rows, Told, exact_copies, nobody
+from .exact import Told, exact_copies, nobody
+from .items import Joined, Rows
 from .near import Near, near_copies
 
 EXAMPLES = 3  # groups of copies that are named
 NAMED = 1000  # leaks that are named
-DIGITS = 3  # of a score
-HALF = 0.5  # of the time may go into bytes, the rest into looks
+DIGITS, MOST = 3, 0.999  # of a score, and the highest of a near copy
+BYTES = 0.7  # share of the time that may go into bytes; looks take the rest
+
+Leaks = dict[int, tuple[int, float]]  # item to test on -> one to train on that it is a copy of, and how like they are
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,14 @@ class Gists:
     rows: Rows
     pictures: NDArray[np.uint8]
 
+    @classmethod
+    def none(cls) -> Gists:
+        return cls(np.zeros(0, np.int64), np.zeros((0, GIST, GIST), np.uint8))
+
 
 @dataclass(frozen=True)
 class Pair:
-    """Two items that are alike. score: 1 for the same bytes, else the correlation of their fine detail."""
+    """Two items that are alike. score: 1 for the same bytes, else the correlation of their fine detail, below 1."""
 
     first: str
     second: str
@@ -84,13 +92,13 @@ def duplicates(
     """
     items, began = Joined(sources), time.monotonic()
     broken = np.array([start + row for start, rows in zip(items.starts, bad, strict=False) for row in rows], np.int64)
-    exact = exact_copies(items, broken, began + HALF * seconds, told)
+    exact = exact_copies(items, broken, began + BYTES * seconds, told)
     looked = np.concatenate([start + each.rows for start, each in zip(items.starts, gists, strict=False)])
     pictures = np.concatenate([each.pictures for each in gists])
     near = _near(looked, pictures, exact.groups, began + seconds, told)
     same, alike = Counted.of(exact.groups, sources[0]), Counted.of(_chained(near.pairs), sources[0])
     trained, there = _trained(sources), len(items) - len(broken)
-    leaked, near_leaked = ({}, {}) if trained is None else _leaks(exact.groups, near, trained)
+    leaked, near_leaked = (Leaks(), Leaks()) if trained is None else _leaks(exact.groups, near, trained)
     return Duplicates(
         exact=same.copies,
         groups=len(same.groups),
@@ -149,7 +157,11 @@ def _pairs(items: Joined, near: Near) -> list[Pair]:
     """Those within the first source, the most alike first."""
     own = (near.pairs < items.starts[1]).all(axis=1)
     chosen = zip(near.pairs[own][:EXAMPLES].tolist(), near.scores[own][:EXAMPLES].tolist(), strict=True)
-    return [Pair(items.id(a), items.id(b), round(score, DIGITS)) for (a, b), score in chosen]
+    return [Pair(items.id(a), items.id(b), _rounded(score)) for (a, b), score in chosen]
+
+
+def _rounded(score: float) -> float:
+    return min(round(score, DIGITS), MOST)
 
 
 def _trained(sources: Sequence[Source]) -> NDArray[np.bool_] | None:
@@ -161,12 +173,10 @@ def _trained(sources: Sequence[Source]) -> NDArray[np.bool_] | None:
     return np.concatenate([own, *(np.zeros(len(each), bool) for each in sources[1:])])
 
 
-def _leaks(
-    groups: Sequence[Sequence[int]], near: Near, trained: NDArray[np.bool_]
-) -> tuple[dict[int, tuple[int, float]], dict[int, tuple[int, float]]]:
-    """Item to test on -> one to train on that it is a copy of, and how like they are: exact copies, and near ones."""
+def _leaks(groups: Sequence[Sequence[int]], near: Near, trained: NDArray[np.bool_]) -> tuple[Leaks, Leaks]:
+    """Exact copies, and near ones."""
     copies = {n: group for group in groups for n in group}
-    exact, alike = {}, {}
+    exact, alike = Leaks(), Leaks()
     for group in groups:
         first = next((n for n in group if trained[n]), None)
         if first is not None:
@@ -174,6 +184,6 @@ def _leaks(
     for (a, b), score in zip(near.pairs.tolist(), near.scores.tolist(), strict=True):
         for one, other in ((a, b), (b, a)):
             first = next((n for n in copies.get(one, [one]) if trained[n]), None)
-            tested = [n for n in copies.get(other, [other]) if not trained[n] and n not in exact | alike]
-            alike |= {} if first is None else {n: (first, round(score, DIGITS)) for n in tested}
+            tested = [n for n in copies.get(other, [other]) if not (trained[n] or n in exact or n in alike)]
+            alike |= {} if first is None else {n: (first, _rounded(score)) for n in tested}
     return exact, alike

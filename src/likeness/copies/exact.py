@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial, singledispatch
 from hashlib import blake2b, file_digest
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from ..sources.base import Source
+from ..modalities.remote import Remote
 from ..sources.pool import AdaptivePool
+from .items import File, Joined, Row, Rows
 
 TOGETHER = 1024  # items between two looks at the clock
 MIDDLE = 1024  # bytes of a file's middle: files of one size whose middles are equal are nearly always copies
 OUTLINES = 0.5  # share of the time that may go into sizes; without content these are worth nothing
 
-Rows = NDArray[np.int64]
 Told = Callable[[int, int], None]  # done, in all
 
 
@@ -39,42 +37,6 @@ class Exact:
     compared: int
 
 
-@dataclass(frozen=True)
-class Joined:
-    """Items of several sources, numbered through."""
-
-    sources: Sequence[Source]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.sources))
-
-    @property
-    def starts(self) -> list[int]:
-        """The number of each source's first item, and of the first that there is not."""
-        return [0, *accumulate(map(len, self.sources))]
-
-    def place(self, number: int) -> tuple[Source, int]:
-        """The source of an item, and its row there."""
-        for source in self.sources:
-            if number < len(source):
-                break
-            number -= len(source)
-        return source, number
-
-    def id(self, number: int) -> str:
-        source, row = self.place(number)
-        return source.ids[row]
-
-    def mark(self, tell: Callable[[Any], Hashable], number: int) -> int | None:
-        """A number that is equal for items of which the same is told in all roles; None where there is no item."""
-        source, row = self.place(number)
-        try:
-            told = [None if raw is None else tell(raw) for raw in (source.raw(role, row) for role in source.roles)]
-        except OSError:
-            return None
-        return hash(tuple(told)) if any(each is not None for each in told) else None
-
-
 def exact_copies(items: Joined, left_out: Rows, until: float, told: Told = nobody) -> Exact:
     """Groups of items whose stored bytes are the same in every role, but for some rows that are left out.
 
@@ -82,10 +44,13 @@ def exact_copies(items: Joined, left_out: Rows, until: float, told: Told = nobod
     """
     chance = np.random.default_rng(0)
     rows = np.setdiff1d(np.arange(len(items)), left_out)
+    if all(source.blocks is None for source in items.sources):
+        parts = rows // TOGETHER
+        rows = rows[np.argsort(chance.permutation(parts.max(initial=-1) + 1)[parts], kind="stable")]
     alike, unknown = Alike(rows, np.zeros(len(rows), np.int64)), 0
     for tell, share in ((outline, OUTLINES), (middle, 1.0), (content, 1.0)):
         now = time.monotonic()
-        alike, missed = alike.told_apart(partial(items.mark, tell), now + share * (until - now), told)
+        alike, missed = alike.told_apart(items, tell, now + share * (until - now), told)
         alike, unknown = alike.shuffled(chance), unknown + missed
     return Exact(alike.listed(), len(rows) - unknown)
 
@@ -97,13 +62,14 @@ class Alike:
     rows: Rows
     groups: Rows
 
-    def told_apart(self, mark: Callable[[int], int | None], until: float, told: Told) -> tuple[Alike, int]:
-        """Those of a group that bear the same mark, where there are several; and how many there was no time to ask."""
+    def told_apart(self, items: Joined, tell: Callable[[Any], Hashable], until: float, told: Told) -> tuple[Alike, int]:
+        """Those of a group of which the same is told, where there are several; how many there was no time to ask."""
         marks: list[int | None] = []
         with AdaptivePool() as pool:
             while len(marks) < len(self.rows) and time.monotonic() < until:
                 told(len(marks), len(self.rows))
-                marks += pool.map(mark, self.rows[len(marks) : len(marks) + TOGETHER].tolist())
+                some = items.items(self.rows[len(marks) : len(marks) + TOGETHER])
+                marks += pool.map(partial(_mark, tell), some)
         there = np.array([each is not None for each in marks], bool)
         rows, groups = self.rows[: len(marks)][there], self.groups[: len(marks)][there]
         marked = np.array([each for each in marks if each is not None], np.int64)
@@ -125,6 +91,15 @@ class Alike:
         return sorted(part.tolist() for part in np.split(self.rows, starts[1:]) if len(part))
 
 
+def _mark(tell: Callable[[Any], Hashable], item: File | Row) -> int | None:
+    """A number that is equal for items of which the same is told in all roles; None where there is no item."""
+    try:
+        found = [None if raw is None else tell(raw) for raw in item.stored]
+    except OSError:
+        return None
+    return hash(tuple(found)) if any(each is not None for each in found) else None
+
+
 @singledispatch
 def outline(raw: Any) -> Hashable:
     """Equal for equal values: what is told in no time of files, and all of the others, which are read anyway."""
@@ -132,8 +107,18 @@ def outline(raw: Any) -> Hashable:
 
 
 @outline.register
+def _(raw: File) -> Hashable:
+    return os.stat(raw.path).st_size
+
+
+@outline.register
 def _(raw: Path) -> Hashable:
-    return raw.stat().st_size
+    return outline(File(os.fspath(raw)))
+
+
+@outline.register
+def _(raw: Remote) -> Hashable:
+    return raw.size
 
 
 @singledispatch
@@ -143,10 +128,20 @@ def middle(raw: Any) -> Hashable:
 
 
 @middle.register
-def _(raw: Path) -> Hashable:
-    with raw.open("rb", buffering=0) as file:
+def _(raw: File) -> Hashable:
+    with open(raw.path, "rb", buffering=0) as file:
         file.seek(os.fstat(file.fileno()).st_size // 2)
         return file.read(MIDDLE)
+
+
+@middle.register
+def _(raw: Path) -> Hashable:
+    return middle(File(os.fspath(raw)))
+
+
+@middle.register
+def _(raw: Remote) -> Hashable:
+    return raw.read(raw.size // 2, MIDDLE)
 
 
 @singledispatch
@@ -161,9 +156,19 @@ def _(raw: list) -> bytes:  # type: ignore[type-arg]
 
 
 @content.register
-def _(raw: Path) -> bytes:
-    with raw.open("rb") as file:
+def _(raw: File) -> bytes:
+    with open(raw.path, "rb") as file:
         return file_digest(file, blake2b).digest()
+
+
+@content.register
+def _(raw: Path) -> bytes:
+    return content(File(os.fspath(raw)))
+
+
+@content.register
+def _(raw: Remote) -> bytes:
+    return content(raw.read(0, raw.size))
 
 
 @content.register

@@ -134,10 +134,13 @@ def _scores(
         told(done * TOGETHER, len(pairs))
         a, b = (light[side].float() / 255 for side in pairs[part].unbind(1))
         b = torch.where(mirrored[part, None, None], b.flip(2), b)
-        halves = (F.avg_pool2d(x[:, None], 2)[:, 0] for x in (a, b))
-        pose, likeness = aligned(*halves, torch.zeros(len(part), 4), COARSE)
+        pose, likeness = aligned(_halved(a), _halved(b), torch.zeros(len(part), 4), COARSE)
         close = (likeness > LAID).nonzero()[:, 0]
         if len(close):
             pose, _ = aligned(a[close], b[close], pose[close], THOROUGH)
             scores[part[close]] = alike(a[close], b[close], pose)
     return scores.numpy(), True
+
+
+def _halved(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x[:, None], 2)[:, 0]

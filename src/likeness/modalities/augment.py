@@ -114,6 +114,9 @@ class ImageAugmentation(Augmentation):
         what = counted(channels, "channel")
         return f"{what}, not R, G and B: views change no {' and no '.join(lost)}" if lost else ""
 
+    def as_read(self, modality: Image) -> tuple[int, ...] | None:
+        return None if modality.native is None else (*modality.native, modality.channels or 1)
+
     def prepare(self, items: Sequence[Pixels], names: Names, modality: Image, size: int | None) -> Prepared:
         if modality.native is not None:
             height, width = modality.native

@@ -179,6 +179,10 @@ class Augmentation(Recipe, ABC):
         """What of it means nothing for these items and is left out, in words; empty where all is done."""
         return ""
 
+    def as_read(self, modality: Any) -> tuple[int, ...] | None:
+        """Shape of the items that `prepare` stacks as they are read, all that it does; None where it does more."""
+        return None
+
     def finished(self, prepared: Prepared, names: Names, modality: Any, size: int | None) -> Prepared:
         """What `draw` would still do at random, done in a worker: called after `prepare` where a CPU draws.
 

@@ -24,19 +24,21 @@ from torch import Tensor
 
 from .base import Unreadable
 from .deep import deep, is_deep
+from .dicom import dicom, is_dicom
 from .exif import ORIENTATION, turned
 from .jpeg import jpeg
 from .limits import DECODING, DEEP, FILE, bounded
 from .png import SIGNATURE, must_be_intact
 from .quiet import hush_libtiff
-from .tiff import many_channels
+from .remote import Remote
+from .tiff import is_beyond, many_channels
 
 Pixels = NDArray[Any]  # (H, W, C), contiguous; uint8, uint16 or float32
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "ICO")  # what Pillow may open
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".tif", ".tiff"),
-    *(".bmp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".ico"),
+    *(".bmp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".ico", ".dcm", ".dicom"),
 )
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 PICTURE = 8  # rows and columns from which a matrix may be a grey image
@@ -49,10 +51,11 @@ STRIP = 2**22  # pixels that are converted at a time
 BROKEN = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, StructError,
           SyntaxError, TypeError, ValueError, ZlibError, Pillow.DecompressionBombError)  # fmt: skip
 
-# Pillow warns of odd metadata, which harms nobody, and logs what it also raises. Set once for that package, since
+# Both warn of odd metadata, which harms nobody, and log what they also raise. Set once for these packages, since
 # `catch_warnings` is not safe in decoding threads.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL").addHandler(logging.NullHandler())
+for package in ("PIL", "pydicom"):
+    warnings.filterwarnings("ignore", module=rf"{package}\.")
+    logging.getLogger(package).addHandler(logging.NullHandler())
 
 
 @singledispatch
@@ -68,8 +71,13 @@ def _(raw: str | Path) -> bool:
 
 
 @resembles.register
+def _(raw: Remote) -> bool:
+    return raw.suffix.lower() in SUFFIXES
+
+
+@resembles.register
 def _(raw: bytes) -> bool:
-    return raw.startswith(MAGIC) or raw[8:12] == b"WEBP"
+    return raw.startswith(MAGIC) or raw[8:12] == b"WEBP" or is_dicom(raw)
 
 
 @resembles.register(np.ndarray)
@@ -85,7 +93,7 @@ def decoded(raw: Any, least: int | None = None) -> Pixels:
     An array is (H, W) or (H, W, C), a tensor (C, H, W), as everywhere in their worlds.
 
     Args:
-        least: a JPEG may come at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps this many pixels
+        least: a JPEG may come smaller as long as it keeps this much, as `limits.spare` has it
 
     Raises:
         Unreadable: with the reason.
@@ -126,6 +134,11 @@ def _(raw: Path, least: int | None = None) -> Pixels:
 
 
 @decoded.register
+def _(raw: Remote, least: int | None = None) -> Pixels:
+    return decoded(raw.read_bytes(), least)
+
+
+@decoded.register
 def _(raw: bytes, least: int | None = None) -> Pixels:
     if not raw:
         raise Unreadable("empty file")
@@ -134,15 +147,24 @@ def _(raw: bytes, least: int | None = None) -> Pixels:
         return decoded(_opened(raw)) if pixels is None else pixels
     if raw.startswith(SIGNATURE):
         must_be_intact(raw)
+    if is_dicom(raw):
+        return _from_dicom(raw)
     image = _opened(raw)
     if image is None:
-        return many_channels(raw)
+        return decoded(many_channels(raw, least))
     if not is_deep(raw, image):
         return decoded(image)
     bounded(*image.size, DEEP)
     pixels = decoded(image)
     deeper = deep(raw, image)
     return pixels if deeper is None else decoded(turned(deeper, _orientation(image)))
+
+
+def _from_dicom(raw: bytes) -> Pixels:
+    try:
+        return decoded(dicom(raw))
+    except BROKEN as error:
+        raise Unreadable(_damage("DICOM", error)) from None
 
 
 @decoded.register
@@ -177,7 +199,7 @@ def _contents(path: Path) -> bytes:
 
 
 def _opened(data: bytes) -> Pillow.Image | None:
-    """Pillow's lazy image by its first bytes, header only; None for a TIFF that Pillow has no mode for.
+    """Pillow's lazy image by its first bytes, header only; None for a TIFF that is too much for Pillow.
 
     `Image.open` would warn of large images before their size is known here, and would try PostScript and the like.
     """
@@ -193,6 +215,8 @@ def _opened(data: bytes) -> Pillow.Image | None:
             if name == "TIFF" and isinstance(error, SyntaxError):
                 return None
             raise Unreadable(_damage(name, error)) from None
+        if name == "TIFF" and is_beyond(image):
+            return None
         bounded(*image.size)
         return image
     raise Unreadable("no image of a known format")

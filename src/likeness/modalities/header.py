@@ -9,8 +9,9 @@ from typing import IO, Any
 
 from PIL import Image as Pillow
 
-from .decode import FORMATS, Pixels
+from .decode import BROKEN, FORMATS, Pixels
 from .exif import LYING, ORIENTATION
+from .remote import Remote
 
 MODES = {"CMYK": "CMYK", "P": "palette", "PA": "palette", "1": "black and white only"}  # what pixels do not come as
 MOVING, PAGED = ("GIF", "PNG", "WEBP", "AVIF"), ("TIFF",)  # an MPO's second picture is a smaller copy, or a depth map
@@ -34,18 +35,24 @@ def _(raw: str | Path, pixels: Pixels) -> Header:
 
 
 @header.register
+def _(raw: Remote, pixels: Pixels) -> Header:
+    return _said(BytesIO(raw.read_bytes()), raw.suffix.lower()) or header(None, pixels)
+
+
+@header.register
 def _(raw: bytes, pixels: Pixels) -> Header:
     return _said(BytesIO(raw)) or header(None, pixels)
 
 
 def _said(file: IO[bytes], ending: str = "") -> Header | None:
+    Pillow.init()  # or threads that are first at once would find half of the formats
     try:
         with Pillow.open(file, formats=FORMATS) as image:
             width, height = image.size
             turn = image.getexif().get(ORIENTATION, 1)
             traits = (*_stored(image), *(["turned by EXIF"] if turn > 1 else []), *_misnamed(image, ending))
             return ((height, width) if turn in LYING else (width, height)), traits
-    except (OSError, SyntaxError, ValueError):
+    except BROKEN:
         return None
 
 

@@ -28,7 +28,7 @@ SMALL = 64  # pixels of the shorter side: CIFAR's and kin's pictures are seen as
 STEP = 4  # encoders halve a picture at least twice
 LEAST = 8  # smallest side that an encoder sees
 STACKED = 64  # longest side of images stacked whole: beyond, OpenCV's cut of each view costs less than sampling
-ROOM = 4  # times `size` that a large image's shorter side keeps when read: crops of 1/16 of the area lose nothing
+ROOM = 3.54  # times `size` that a large square's side keeps when read, lest crops of 8 % of the area lose detail
 RAW = 32  # side of the raw baseline
 GLIMPSE = 64  # rows and columns of a sample that statistics look at
 ENOUGH = 2**30  # numbers decoded until samples are enough: 30 photos of 12 megapixels, 10 s of PNGs; all if small
@@ -73,7 +73,7 @@ class Image(Modality):
         return self._kept(shrunk(decoded(raw, self._least), self._least))
 
     def plain(self, items: Sequence[Any]) -> Tensor:
-        """The middle square resized to `size` (`resize.antialiased`), black as 0 and white as 1, minus `mean`, over `std`."""
+        """The middle square resized to `size` as views are, black as 0 and white as 1, minus `mean`, over `std`."""
         rows = [middle(item, self.side, self.side) for item in items]
         return self.shown(self.stacked(rows, self.side, self.side))
 
@@ -108,8 +108,8 @@ class Image(Modality):
 
     @property
     def _least(self) -> int | None:
-        """Shorter side that large images keep when read, lest a batch of them fills the memory; None: all of it."""
-        return None if self.native or not self.size else ROOM * self.size
+        """What large images keep (`limits.spare`) when read, lest a batch of them fills the memory; None: all."""
+        return None if self.native or not self.size else round(ROOM * self.size)
 
     @property
     def range(self) -> tuple[float, float]:
@@ -178,7 +178,7 @@ class Image(Modality):
             if numbers >= ENOUGH:
                 break
             try:
-                pixels = decoded(samples[place], ROOM * max(self.size or 0, SMALL))
+                pixels = decoded(samples[place], round(ROOM * max(self.size or 0, SMALL)))
             except Unreadable as error:
                 reasons.append(str(error))
                 continue

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from .base import Unreadable
 from .exif import orientation, turned
-from .limits import bounded
+from .limits import bounded, spare
 
 SPACES = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}  # what is stored -> what to ask for; else RGB
 SCANS = 100  # most passes over a JPEG: each takes as long as one of the ten or so that a progressive one has
 SCAN, END = b"\xff\xda", b"\xff\xd9"
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in a scan, 255 is followed by 0 or the number of a restart
+# Full quality: `fastdct` is no quicker here, `fastupsample` saves 8 % of the decoding and moves pixels by 0.9 levels.
 HARMLESS = ("extraneous bytes", "SOS parameters", "Adobe")  # what libjpeg complains of though every pixel is there
 
 
@@ -23,7 +24,7 @@ def jpeg(data: bytes, least: int | None) -> NDArray[Any] | None:
     """(H, W, 1 or 3) uint8; None where libjpeg-turbo's simple interface does not know the sampling.
 
     Args:
-        least: pixels that the shorter side keeps when decoded at 1/2, 1/4 or 1/8 of its size; None: decoded whole
+        least: what it keeps (`limits.spare`) when decoded at 3/8, 1/2, 1/4 or 1/8 of its sides; None: decoded whole
 
     Raises:
         Unreadable: it is damaged, stops half-way (libjpeg would fill up with grey), or is too large.
@@ -38,7 +39,8 @@ def jpeg(data: bytes, least: int | None) -> NDArray[Any] | None:
     if data.count(SCAN) > SCANS and (passes := scans(data)) > SCANS:
         raise Unreadable(f"JPEG of {passes:,} scans, more than an image may have")
     wanted = SPACES.get(space, "RGB")
-    size = {"min_height": least, "min_width": least, "min_factor": 2} if least and min(height, width) > least else {}
+    factor = spare(height, width, least) if least else 1
+    size = {"min_height": int(height / factor), "min_width": int(width / factor), "min_factor": 2} if factor > 1 else {}
     try:
         pixels = simplejpeg.decode_jpeg(data, wanted, **size)
     except ValueError as error:

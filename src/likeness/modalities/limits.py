@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ DEEP = PIXELS // 2  # most pixels of 16-bit colour: 0.5 GB as well
 BYTES = 3 * PIXELS  # most that the pixels of any image take, in the depth they are stored in
 FILE = 2**31  # most bytes of a file
 LARGE = 2**24  # bytes from which it matters how many images are decoded at a time
+THIN = 3  # shares of what the side of a square keeps, of which the shorter side of a strip keeps one
 TOGETHER = 2**31  # bytes that such images, being decoded, may take: one of `PIXELS`, in Pillow's 4 bytes and ours
 
 
@@ -55,3 +57,11 @@ def bounded(width: int, height: int, most: int = PIXELS) -> None:
     """
     if width * height > most:
         raise Unreadable(f"claims {width:,} x {height:,} pixels, more than an image may have")
+
+
+def spare(height: int, width: int, least: int) -> float:
+    """By how much an image may be shrunk, 1 or more: a square keeps a side of `least` pixels, others the same area.
+
+    A crop of some share of the area then has as many pixels whatever the shape. Strips keep more.
+    """
+    return max(min(math.sqrt(height * width), THIN * min(height, width)) / least, 1)

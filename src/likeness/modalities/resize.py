@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .decode import Pixels
+from .limits import spare
 from .opencv import opencv
 
 GREY = (0.299, 0.587, 0.114)  # luma of R, G and B (ITU-R BT.601)
@@ -42,12 +43,10 @@ def antialiased(pixels: Pixels, height: int, width: int) -> Pixels:
 
 
 def shrunk(pixels: Pixels, least: int | None) -> Pixels:
-    """Areas averaged until the shorter side has `least` pixels, where it has twice as many; None: as they are."""
+    """Areas averaged down to `least` (`limits.spare`), where that halves the sides at least; None: as they are."""
     height, width = pixels.shape[:2]
-    shorter = min(height, width)
-    if least is None or shorter < 2 * least:
-        return pixels
-    return resized(pixels, round(height * least / shorter), round(width * least / shorter))
+    factor = spare(height, width, least) if least else 1
+    return pixels if factor < 2 else resized(pixels, round(height / factor), round(width / factor))
 
 
 def cut(pixels: Pixels, box: tuple[int, int, int, int]) -> Pixels:

@@ -10,27 +10,37 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from .base import Unreadable
-from .limits import BYTES, DECODING, bounded
+from .limits import BYTES, DECODING, PIXELS
+from .raster import raster
 
 WIDTH, HEIGHT, BITS, COMPRESSION, OFFSETS, SAMPLES, COUNTS = 256, 257, 258, 259, 273, 277, 279
 ROWS, PLANAR, PREDICTOR, TILED, FORMAT = 278, 284, 317, 322, 339
 DEFLATED = (8, 32946)
+SMALL, BIG = 8, 16  # bytes of the header of a TIFF, and of a BigTIFF, whose number is 43, a "+"
 TAKES = 3  # times its pixels: as strips, as one, and in our order
 KINDS = {1: "u", 2: "i", 3: "f"}  # TIFF's sample formats
 
 
-def many_channels(data: bytes) -> NDArray[Any]:
+def is_beyond(image: Image) -> bool:
+    """Whether Pillow, which opened a TIFF, would show less than there is: the first of several planes, or nothing."""
+    samples = getattr(image, "tag_v2", {}).get(SAMPLES, 1)
+    return image.width * image.height > PIXELS or samples > len(image.getbands())
+
+
+def many_channels(data: bytes, least: int | None = None) -> NDArray[Any]:
     """(H, W, C) of the first page: strips, stored plainly or deflated, channels side by side or one after another.
+
+    What is stored otherwise, or larger than an image may be, `raster` reads.
 
     Raises:
         Unreadable: it is no TIFF of that kind, claims too much, or stops early.
     """
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
     try:
-        tags = ImageFileDirectory_v2(data[:8])
+        tags = ImageFileDirectory_v2(data[: BIG if data[2:4].strip(b"\0") == b"+" else SMALL])
         stream = BytesIO(data)
         stream.seek(tags.next)
         tags.load(stream)
@@ -38,9 +48,9 @@ def many_channels(data: bytes) -> NDArray[Any]:
         order, sort = ">" if data[:2] == b"MM" else "<", KINDS[_first(tags.get(FORMAT, 1))]
         kind = np.dtype(f"{order}{sort}{_first(tags[BITS]) // 8}")
         compression = tags.get(COMPRESSION, 1)
-        bounded(width, height * channels)
-        if TILED in tags or tags.get(PREDICTOR, 1) != 1 or compression not in (1, *DEFLATED):
-            raise Unreadable(f"TIFF of {channels} channels is tiled or compressed: store it plainly, or as .npy")
+        plain = TILED not in tags and tags.get(PREDICTOR, 1) == 1 and compression in (1, *DEFLATED)
+        if not plain or width * height * channels > PIXELS:
+            return raster(data, least)
         expected = height * width * channels * kind.itemsize
         if expected <= 0:
             raise Unreadable("TIFF claims no pixels")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -33,8 +33,20 @@ class Tabled(Protocol):
     def __len__(self) -> int: ...
     def column(self, name: str) -> Any:
         """An Arrow column, or one of the same `type` and length that gives `cell(row)`, a Python value."""
+
     def drop_columns(self, names: Sequence[str]) -> pa.Table:
         """All other columns, in memory."""
+
+
+class Sharded(Tabled, Protocol):
+    """A table in several files. What its properties say is as `Source` has it."""
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def unlisted(self) -> Mapping[str, str]: ...
+    @property
+    def blocks(self) -> np.ndarray | None: ...
 
 
 class Blocked(Listed):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import singledispatch
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+from .forms import is_url
 
 
 class Column(Sequence[Any]):
@@ -28,7 +31,8 @@ class Column(Sequence[Any]):
 
 def paths(root: str, names: Sequence[str]) -> Column:
     """Files below a folder."""
-    return Column(len(names), lambda row: Path(root, names[row]))
+    at = below(root)
+    return Column(len(names), lambda row: at(names[row]))
 
 
 def rows(array: np.ndarray, channels: int | None = None) -> Column:
@@ -48,33 +52,50 @@ def several(columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
     return Column(len(columns[0]), together)
 
 
-def cells(column: pa.ChunkedArray, shaped: Callable[[Any], Any]) -> Column:
-    """An Arrow column; None where a cell is null or empty."""
+@singledispatch
+def cell_of(column: Any) -> Callable[[int], Any]:
+    """What gives a cell of an Arrow column by its row, as a Python value; a column that is not in memory tells it."""
+    cell: Callable[[int], Any] = column.cell
+    return cell
+
+
+@cell_of.register
+def _(column: pa.ChunkedArray) -> Callable[[int], Any]:
     chunks = [chunk for chunk in column.chunks if len(chunk)]
     starts = [0, *accumulate(len(chunk) for chunk in chunks)]
 
     def cell(row: int) -> Any:
         part = bisect_right(starts, row) - 1
-        value = chunks[part][row - starts[part]].as_py()
-        return shaped(value) if value else None
+        return chunks[part][row - starts[part]].as_py()
 
-    return Column(len(column), cell)
+    return cell
 
 
-def images_or_paths(column: pa.ChunkedArray, folder: str) -> Column:
-    """Hugging Face's struct<bytes, path>: the bytes where they are stored, else the path."""
-    import pyarrow.compute as pc
-
-    stored = cells(pc.struct_field(column, "bytes"), bytes)
-    named = cells(pc.struct_field(column, "path"), below(folder))
+def cells(column: Any, shaped: Callable[[Any], Any]) -> Column:
+    """An Arrow column; None where a cell is null or empty."""
+    cell = cell_of(column)
 
     def value(row: int) -> Any:
-        held = stored[row]
-        return named[row] if held is None else held
+        held = cell(row)
+        return shaped(held) if held else None
 
     return Column(len(column), value)
 
 
-def below(folder: str) -> Callable[[str], Path]:
-    """Paths in a table are relative to the table's own folder."""
+def images_or_paths(column: Any, folder: str) -> Column:
+    """Hugging Face's struct<bytes, path>: the bytes where they are stored, else the path."""
+    named = below(folder)
+
+    def either(cell: dict[str, Any]) -> bytes | Path | None:
+        return cell["bytes"] or (named(cell["path"]) if cell["path"] else None)
+
+    return cells(column, either)
+
+
+def below(folder: str) -> Callable[[str], Any]:
+    """Paths in a table are relative to the table's own folder; those of a distant one are distant too."""
+    if is_url(folder):
+        from . import remote
+
+        return remote.below(folder)
     return lambda path: Path(os.path.join(folder, path))

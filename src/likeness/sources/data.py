@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ..modalities import MODALITIES, Augmentation, Modality
 from ..recipe import Recipe
 from .base import Labels, Source
+from .kept import Cache
 from .labelled import labels_of
 from .population import Population
 from .sampling import Sampling, Shuffle
@@ -17,6 +19,7 @@ from .sampling import Sampling, Shuffle
 Share = Annotated[float, Field(gt=0, le=1)]
 BATCH = 256  # items a step where nothing else is asked; SimCLR's learning rates are given for it
 SNIFFED = 500  # items looked at to learn channels, depth and mean
+NEAR = 8  # row groups or shards that these are taken from: each is read whole, or lies elsewhere
 
 
 def _modalities() -> dict[str, Modality]:
@@ -55,6 +58,9 @@ class Data(Recipe):
     """A file of stored vectors (`likeness embed`) that training may use, one an item by id; null: none."""
     workers: NonNegativeInt | None = None
     """Threads that read and cut; null: one a core, at most 4 on a CPU and 16 beside a device; 0: none, to debug."""
+    cache: Cache = "auto"
+    """Where items are kept once they are read: memory (and a GPU's, if all fit), disk (a file that later runs use too),
+    none; auto: memory if all fit in a quarter of what is free, else disk if they fit there. Batches are the same."""
     sampling: Sampling = Shuffle()
     """Which items share a batch."""
 
@@ -67,7 +73,7 @@ class Data(Recipe):
         modality, views = {}, {}
         for role, kind in source.roles.items():
             asked = self.modality.get(role) or self.modality.get(kind.lower()) or _modalities()[kind.lower()]
-            modality[role] = asked.fitted([source.raw(role, int(row)) for row in spread(len(source), SNIFFED)])
+            modality[role] = asked.fitted([source.raw(role, row) for row in sniffed(source)])
             drawn = self.views.get(role) or self.views.get(kind.lower()) or _augmentations()[kind.lower()]
             views[role] = drawn.suited(modality[role])
         batch = min(self.batch or BATCH, len(source))
@@ -97,6 +103,15 @@ class Data(Recipe):
         """Whether views of a role have other sizes than its encoder's."""
         size = self.modality[role].facts.get("size")
         return size is not None and self.views[role].sides(size) != (size,)
+
+
+def sniffed(source: Source) -> list[int]:
+    """Rows that are looked at before training: evenly spread, or in a few blocks where the source has them."""
+    if source.blocks is None:
+        return spread(len(source), SNIFFED)
+    sizes, ends = source.blocks.tolist(), np.cumsum(source.blocks).tolist()
+    blocks = spread(len(sizes), NEAR)
+    return [ends[n] - sizes[n] + row for n in blocks for row in spread(sizes[n], SNIFFED // len(blocks))]
 
 
 def spread(many: int, most: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from typing import Any
@@ -20,8 +20,9 @@ from ..modalities.base import Augmentation, Modality, Names, Prepared, Unreadabl
 from ..stacks import Stack, cat
 from ..views import Batch, Origin, Views
 from .base import Labels, Quarantine, Source
+from .kept import Cache, kept_of
 from .population import Population
-from .reader import ROOM, Part, Reader
+from .reader import Part, Reader
 from .sampling import Sampling, share
 from .threads import Work
 
@@ -34,11 +35,13 @@ class PreparedBatch:
 
     roles: role -> items and their names; `empty` where none could be read, and one other item stands for the shape
     size:  side or length of the views
+    there: those whose items are on the device already; their data is which rows, (N,) int64
     """
 
     roles: Mapping[str, tuple[Prepared, Names]]
     empty: frozenset[str]
     size: int | None
+    there: frozenset[str] = frozenset()
 
     @property
     def bytes(self) -> int:
@@ -52,7 +55,8 @@ class Feed:
     device: where they are drawn; those for a GPU are prepared where it can fetch them while it computes
     population: what sampling may know of the items, and training of their labels; None: how many there are
     vectors: (N, D) what training may know of each item beside itself, NaN where nothing; None: it is told nothing
-    room:   bytes that decoded items may take; sets that fit are decoded once
+    cache:  where items are kept once they are read; batches are the same
+    room:   bytes that they may take in memory; None: a share of what is free
     """
 
     def __init__(
@@ -71,13 +75,16 @@ class Feed:
         quarantine: Quarantine | None = None,
         population: Population | None = None,
         vectors: Tensor | None = None,
-        room: float = ROOM,
+        cache: Cache = "auto",
+        room: float | None = None,
     ) -> None:
         self.source, self.augmentations, self.sampling = source, augmentations, sampling
         self.batch, self.seed, self.rank, self.world, self.device = batch, seed, rank, world, device
         self.waited = 0.0
         """Seconds that `ahead` has kept its caller waiting."""
-        self._reader = Reader(source, modalities, workers, Quarantine() if quarantine is None else quarantine, room)
+        self._kept = {role: kept_of(source, role, modality, cache, room) for role, modality in modalities.items()}
+        named = Quarantine() if quarantine is None else quarantine
+        self._reader = Reader(source, modalities, workers, named, self._kept)
         self._population = population or Population.of(source)
         labels = self._population.labels
         self._known = {} if labels is None else {"label": _numbers(labels)}
@@ -90,6 +97,8 @@ class Feed:
     def close(self) -> None:
         """Let the threads go that read."""
         self._reader.close()
+        for kept in self._kept.values():
+            kept.close()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -107,7 +116,13 @@ class Feed:
         """Have a step's batch prepared: its items are read and cut a few at a time, by whichever thread is free."""
         epoch, rows = self.sampling.chosen(step, self.batch, self.seed, self._population)
         mine = share(rows, self.rank, self.world).tolist()
-        begun = {role: self._reader.begin(role, mine, self._cut(role, epoch, size)) for role in self.augmentations}
+        asked = {role: self._in_memory(role, mine) for role in self.augmentations}
+        there = {role: found for role, found in asked.items() if found is not None}
+        begun = {
+            role: self._reader.begin(role, mine, self._cut(role, epoch, size))
+            for role in self.augmentations
+            if role not in there
+        }
 
         def whole() -> PreparedBatch:
             found = {role: work.result() for role, work in begun.items()}
@@ -115,7 +130,10 @@ class Feed:
             for role in empty:
                 kept, items = self._examples[role]
                 found[role] = [Part(kept, self._cut(role, epoch, size)(kept, items))]
-            return PreparedBatch({role: self._joined(role, epoch, found[role]) for role in found}, empty, size)
+            read = {role: self._joined(role, epoch, found[role]) for role in found}
+            moved = frozenset(role for role in there if self._kept[role].memory.whole(self.device))
+            taken = {role: self._taken(role, epoch, rows, size, role in moved) for role, rows in there.items()}
+            return PreparedBatch({role: (read | taken)[role] for role in self.augmentations}, empty, size, moved)
 
         def cancel() -> None:
             for work in begun.values():
@@ -133,6 +151,20 @@ class Feed:
             return augmentation.finished(prepared, names, modality, size) if self.device.type == "cpu" else prepared
 
         return views
+
+    def _in_memory(self, role: str, rows: list[int]) -> np.ndarray | None:
+        """Those of the rows that have an item, where they need only be taken from one array; else None."""
+        form = self.augmentations[role].as_read(self._reader.modalities[role])
+        found = None if form is None else self._kept[role].memory.rows(rows, form)
+        return found if found is not None and len(found) else None
+
+    def _taken(self, role: str, epoch: int, rows: np.ndarray, size: int | None, there: bool) -> tuple[Prepared, Names]:
+        names = self._names(role, epoch, rows.tolist())
+        prepared = Prepared(names.item if there else self._kept[role].memory.taken(rows), cut=False)
+        if self.device.type == "cpu":
+            modality = self._reader.modalities[role]
+            prepared = self.augmentations[role].finished(prepared, names, modality, size)
+        return prepared.pinned(self.device), names
 
     def _names(self, role: str, epoch: int, rows: list[int]) -> Names:
         return Names(self.seed, epoch, torch.tensor(rows), self._first[role])
@@ -160,6 +192,8 @@ class Feed:
         for role, (data, names) in prepared.roles.items():
             augmentation = self.augmentations[role]
             modality = self._reader.modalities[role]
+            if role in prepared.there:
+                data = replace(data, data=self._kept[role].memory.on(device, data.data))
             stack = augmentation.draw(data.to(device), names, modality, prepared.size)
             batch[role] = self._views(stack, names, augmentation.views, device)
             if role in prepared.empty:

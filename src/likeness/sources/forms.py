@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, product
 
 from ..errors import WrongCall, meant
 from . import Columns
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 ARRAYS = (".npy", ".npz")
-REFUSED = (".txt", ".txt.gz", ".tar", ".tar.gz", ".tgz", ".zip", ".h5", ".pkl", ".pickle", ".pt")
-READ = "likeness reads directories, globs, @lists, tables (.csv .tsv .jsonl .parquet) and arrays (.npy .npz)"
+REFUSED = (".txt", ".txt.gz", ".zip", ".h5", ".pkl", ".pickle", ".pt")
+PACKED = {".tar.gz": "gunzip", ".tgz": "gunzip", ".tar.bz2": "bunzip2", ".tar.xz": "unxz", ".tar.zst": "unzstd"}
+READ = "likeness reads directories, globs, @lists, tables (.csv .tsv .jsonl .parquet), .tar, arrays (.npy .npz), URLs"
+RANGE = re.compile(r"\{([^{}]*)\}")
+NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
+EXPANDED = 1_000_000  # files that a pattern in braces names at most
 MAGIC = re.compile(r"[*?\[]")
+URL = re.compile(r"([a-z][a-z0-9+.-]+)://")  # one letter would be a Windows disk
 SIBLINGS = 2000  # names looked at for a suggestion, so that a misspelt path in a huge folder answers at once
 
 
@@ -27,6 +33,8 @@ def check(source: str) -> None:
     path = os.path.expanduser(source.removeprefix("@"))
     if not path:
         raise WrongCall(f"{source!r} names no source; {READ}")
+    if is_url(source):
+        return _known(source)
     if source.startswith("hf:"):
         raise WrongCall(f"{READ}; hf: is not among them ({source})")
     if os.path.exists(path):
@@ -35,6 +43,11 @@ def check(source: str) -> None:
         return
     if os.path.islink(path):
         raise WrongCall(f"{source} is a link that leads nowhere: {os.readlink(path)!r} does not exist")
+    if is_range(source):
+        gone = next((each for each in expanded(path) if not os.path.exists(each)), None)
+        if gone is None:
+            return
+        raise WrongCall(missing(source, gone))
     if is_glob(source):
         path = fixed_part(path)
         if os.path.isdir(path or "."):
@@ -48,14 +61,75 @@ def refuse(source: str) -> None:
     Raises:
         WrongCall: it is of a form that is not read.
     """
+    for ending, command in PACKED.items():
+        if source.lower().endswith(ending):
+            raise WrongCall(
+                f"{source}: a compressed tar can only be read from its beginning; unpack it: {command} {source}"
+            )
     for ending in sorted(REFUSED, key=len, reverse=True):
         if source.lower().endswith(ending):
             raise WrongCall(f"{READ}; {ending} is not among them ({source})")
 
 
+def is_url(source: str) -> bool:
+    """Whether it lies elsewhere: `s3://bucket/photos/`, `https://...`."""
+    return URL.match(source) is not None
+
+
+def protocol(url: str) -> str:
+    """'s3' of s3://bucket/photos/."""
+    return url.partition("://")[0]
+
+
+def _known(url: str) -> None:
+    """Whether a URL can be read at all; nothing touches the network.
+
+    Raises:
+        WrongCall: nobody knows its protocol, or its file is of a form that is not read.
+    """
+    from fsspec import available_protocols
+
+    protocols = available_protocols()
+    if protocol(url) not in protocols:
+        raise WrongCall(f"{url}: nothing reads {protocol(url)}://{meant(protocol(url), protocols)}")
+    if not url.endswith("/"):
+        refuse(url)
+
+
 def is_glob(source: str) -> bool:
     """Whether it is a pattern; a path that exists is itself, whatever characters are in it."""
     return not source.startswith("@") and bool(MAGIC.search(source)) and not os.path.exists(os.path.expanduser(source))
+
+
+def is_range(source: str) -> bool:
+    """Whether it is names with braces, `shard-{000..099}.tar` or `{a,b}.tar`; a path that exists is itself."""
+    plain = source.startswith("@") or os.path.exists(os.path.expanduser(source))
+    return not plain and any(_choices(inside) for inside in RANGE.findall(source))
+
+
+def expanded(source: str) -> list[str]:
+    """The paths that braces stand for, in order: numbers are as wide as the first one is written.
+
+    Raises:
+        WrongCall: there are too many.
+    """
+    pieces = RANGE.split(source)  # what is between braces is at odd places
+    choices = [[piece] if n % 2 == 0 else _choices(piece) or [f"{{{piece}}}"] for n, piece in enumerate(pieces)]
+    if math.prod(map(len, choices)) > EXPANDED:
+        raise WrongCall(f"{source} names more than {EXPANDED:,} files; name a folder")
+    return ["".join(parts) for parts in product(*choices)]
+
+
+def _choices(inside: str) -> Sequence[str]:
+    """What one pair of braces stands for; nothing where it is part of a name."""
+    numbers = NUMBERS.fullmatch(inside)
+    if numbers is None:
+        return inside.split(",") if "," in inside else ()
+    first, last = int(numbers[1]), int(numbers[2])
+    ascending = range(min(first, last), max(first, last) + 1)
+    if len(ascending) > EXPANDED:
+        raise WrongCall(f"{{{inside}}} names more than {EXPANDED:,} files; name a folder")
+    return [str(n).zfill(len(numbers[1])) for n in (ascending if first <= last else reversed(ascending))]
 
 
 def fixed_part(pattern: str) -> str:

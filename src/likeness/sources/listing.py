@@ -13,14 +13,15 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import Failed, WrongCall, counted
-from .forms import ARRAYS, TABLES, fixed_part
+from . import remote
+from .forms import ARRAYS, TABLES, fixed_part, is_url, protocol
 from .listing_index import walked
 from .names import Names
 from .patterns import Excluded, matcher
 from .sniff import claimed, readable
 from .walk import Told, nobody
 
-SHARDS = ".parquet"  # a folder of these is one table
+SHARDS = (".parquet", ".tar")  # a folder of these is one table
 EVERYTHING = "**"
 SHOWN = 4  # endings that a note names
 ENDING = r"[^/](?P<found>\.[^./]*)\z"  # of a path; a name that only begins with a dot has none
@@ -32,7 +33,7 @@ class Listing:
     """Files of one kind below a root.
 
     names:    their paths, relative to the root
-    kind:     the modality that claims them, or SHARDS
+    kind:     the modality that claims them, or one of SHARDS
     notes:    what was left out
     unlisted: path -> why it could not be listed
     """
@@ -51,7 +52,8 @@ def below(name: str, root: str, pattern: str = EVERYTHING, exclude: Sequence[str
     Raises:
         Failed: there is none, or none that can be read.
     """
-    found = walked(root, None if EVERYTHING in pattern else pattern.count("/") + 1, told)
+    depth = None if EVERYTHING in pattern else pattern.count("/") + 1
+    found = remote.walked(root, told) if is_url(root) else walked(root, depth, told)
     if "" in found.unlisted:
         raise Failed(f"{name}: {found.unlisted['']}")
     wanted, left_out = matcher(pattern), Excluded(exclude)
@@ -94,7 +96,19 @@ def listed_in(name: str, exclude: Sequence[str] = ()) -> Listing:
     except OSError as error:
         raise WrongCall(f"{name} cannot be read: {error.strerror}") from None
     paths = [line.rstrip("\r") for line in lines if line.strip() and not line.startswith("#")]
-    return named(name, paths, os.path.dirname(file), exclude)
+    return named(name, paths, _root(name, paths) or os.path.dirname(file), exclude)
+
+
+def _root(name: str, paths: Sequence[str]) -> str | None:
+    """The folder of the first URL of a list of URLs, None where none is one.
+
+    Raises:
+        WrongCall: they are of several protocols, or some are paths.
+    """
+    protocols = {protocol(path) if is_url(path) else None for path in paths}
+    if len(protocols) > 1:
+        raise WrongCall(f"{name} names {' and '.join(sorted(f'{p}://' if p else 'paths' for p in protocols))} at once")
+    return os.path.dirname(paths[0]) if protocols and None not in protocols else None
 
 
 def named(name: str, paths: Sequence[str], root: str = "", exclude: Sequence[str] = ()) -> Listing:
@@ -132,7 +146,7 @@ def of_one_kind(listing: Listing) -> Listing:
     names = listing.names if ours.all() else listing.names.take(np.flatnonzero(ours[codes]))
     other = _summed(compress(endings, ~ours), compress(files, ~ours))
     of = "file of another kind is" if other.total() == 1 else "files of other kinds are"
-    note = (f"{other.total():,} {of} left out ({_tally(other)})",) if other else ()
+    note = (f"{other.total():,} {of} left out ({tally(other)})",) if other else ()
     return replace(listing, names=names, kind=kind or "", notes=(*listing.notes, *note))
 
 
@@ -141,11 +155,11 @@ def _lower(ending: bytes) -> str:
 
 
 def _kinds(names: Names, codes: np.ndarray, endings: Sequence[str]) -> list[str | None]:
-    """The modality of each ending, SHARDS, or None, as one name of each tells it."""
+    """The modality of each ending, one of SHARDS, or None, as one name of each tells it."""
     example = np.zeros(len(endings), dtype=np.int64)
     example[codes] = np.arange(len(codes))
     paths = (Path(names[row]) for row in example.tolist())
-    return [SHARDS if ending == SHARDS else claimed(path) for ending, path in zip(endings, paths, strict=True)]
+    return [ending if ending in SHARDS else claimed(path) for ending, path in zip(endings, paths, strict=True)]
 
 
 def _summed(what: Iterable[T], files: Iterable[int]) -> Counter[T]:
@@ -158,14 +172,15 @@ def _summed(what: Iterable[T], files: Iterable[int]) -> Counter[T]:
 
 def _content(listing: Listing, endings: Counter[str]) -> str:
     """What a folder without a readable file holds instead, and what to do."""
-    files = [f"{counted(endings.total(), 'file')} ({_tally(endings)})"] if endings else []
+    files = [f"{counted(endings.total(), 'file')} ({tally(endings)})"] if endings else []
     broken = [f"{path!r}: {why}" for path, why in listing.unlisted.items()][:1]
     table = next((path for path in listing.names if path.lower().endswith(TABLES + ARRAYS)), None)
     hint = f", or name one of its tables or arrays, such as {os.path.join(listing.root, table)}" if table else ""
     return f"{'; '.join(files + broken) or 'no file is left'}; expected {readable()} files{hint}"
 
 
-def _tally(endings: Counter[str]) -> str:
+def tally(endings: Counter[str]) -> str:
+    """'.png 20, .txt 3', the commonest."""
     common = endings.most_common()
     shown = [f"{ending or 'no ending'} {n:,}" for ending, n in common[:SHOWN]]
     return ", ".join(shown + ["..."] * (len(common) > SHOWN))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import singledispatch
+from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import WrongCall
-from . import Columns, arrays, files, listing
+from . import Columns, arrays, files, listing, remote, rowgroups, tar
 from .base import Source
+from .blocked import Shard, Sharded
 from .folders import folder_source
-from .forms import ARRAYS, READ, check, is_glob
+from .forms import ARRAYS, READ, check, expanded, is_glob, is_range, is_url
+from .ranges import Local
 from .sniff import claimed, readable
 from .tables import PICTURED, SPOKEN, table_source
 from .walk import Told, nobody
@@ -72,23 +74,42 @@ def _(source: os.PathLike, request: Request) -> Source:  # type: ignore[type-arg
 def _(source: str, request: Request) -> Source:
     check(source)
     path = os.path.expanduser(source)
+    if is_url(source):
+        return _distant(source, request)
     if source.startswith("@"):
         return _listed(listing.listed_in(source, request.exclude), request)
     if os.path.isdir(path):
         return _listed(listing.below(source, path, exclude=request.exclude, told=request.told), request)
+    if is_range(source):
+        return _listed(listing.named(source, expanded(path), exclude=request.exclude), request)
     if is_glob(source):
         return _listed(listing.matching(source, request.exclude, request.told), request)
     return _file(source, path, request)
 
 
+def _distant(source: str, request: Request) -> Source:
+    """What lies elsewhere; a name that ends as tables, arrays or items do, or in braces, is a file without asking."""
+    if is_range(source):
+        return _listed(listing.named(source, expanded(source), os.path.dirname(source), request.exclude), request)
+    if is_glob(source):
+        return _listed(listing.matching(source, request.exclude, request.told), request)
+    if remote.is_folder(source):
+        return _listed(listing.below(source, source, exclude=request.exclude, told=request.told), request)
+    return _file(source, source, request)
+
+
 def _file(source: str, path: str, request: Request) -> Source:
     ending = os.path.splitext(path)[1].lower()
+    if ending in SHARDED:
+        columns = request.columns_alone(source)
+        return SHARDED[ending](listing.named(source, [os.path.basename(path)], os.path.dirname(path)), columns)
     if ending in ARRAYS:
         return _array_file(source, path, ending, request)
     if ending in FILES:
         texts = _texts(request.columns)
         columns = request.columns_alone(source)
-        return table_source(source, FILES[ending](path, texts), os.path.dirname(path), columns)
+        table = FILES[ending](path, _content(path), texts)
+        return table_source(source, table, os.path.dirname(path), columns)
     if claimed(Path(path)) is None:
         raise WrongCall(
             f"{READ} and single files of {readable()}; {ending or 'a file without ending'} is none ({source})"
@@ -106,26 +127,52 @@ def _parts(names: str | Sequence[str]) -> list[str]:
     return [names, *names.split("+")] if isinstance(names, str) else list(names)
 
 
-FILES: dict[str, Callable[[str, Sequence[str]], pa.Table]] = {
-    ".csv": lambda path, texts: files.separated(path, ",", texts),
-    ".tsv": lambda path, texts: files.separated(path, "\t", texts),
-    ".jsonl": lambda path, texts: files.json_lines(path),
-    ".parquet": lambda path, texts: files.parquet([path]),
+FILES: dict[str, Callable[[str, Any, Sequence[str]], pa.Table]] = {
+    ".csv": lambda path, content, texts: files.separated(path, content, ",", texts),
+    ".tsv": lambda path, content, texts: files.separated(path, content, "\t", texts),
+    ".jsonl": lambda path, content, texts: files.json_lines(path, content),
 }
+
+
+def _content(path: str) -> Any:
+    """What readers take: the path, or what lies elsewhere, fetched."""
+    return pa.BufferReader(remote.contents(path)) if is_url(path) else path
+
+
+def _parquet(found: listing.Listing, columns: Columns) -> Source:
+    at = remote.below(found.root) if is_url(found.root) else None
+    shards = [remote.shard(at(name)) if at else Shard.local(os.path.join(found.root, name)) for name in found.names]
+    return _sharded(found, rowgroups.parquet(shards), columns)
+
+
+def _tars(found: listing.Listing, columns: Columns) -> Source:
+    at = remote.below(found.root) if is_url(found.root) else partial(_local, found.root)
+    return _sharded(found, tar.tars(found.name, list(found.names), at), columns)
+
+
+def _local(root: str, name: str) -> Local:
+    return Local.of(os.path.join(root, name))
+
+
+def _sharded(found: listing.Listing, table: Sharded, columns: Columns) -> Source:
+    notes, unlisted = (*found.notes, *table.notes), {**found.unlisted, **table.unlisted}
+    return table_source(found.name, table, found.root, columns, notes, unlisted, table.blocks)
+
+
+SHARDED: dict[str, Callable[[listing.Listing, Columns], Source]] = {".parquet": _parquet, ".tar": _tars}
 
 
 def _array_file(source: str, path: str, ending: str, request: Request) -> Source:
     if ending == ".npz":
-        return arrays.named_arrays(source, files.arrays(path), request.columns_alone(source))
-    return _values(arrays.one_array(source, files.array(path)), request)
+        return arrays.named_arrays(source, files.arrays(path, _content(path)), request.columns_alone(source))
+    return _values(arrays.one_array(source, files.array(path, _content(path) if is_url(path) else None)), request)
 
 
 def _listed(found: listing.Listing, request: Request) -> Source:
-    """Files as items, or Parquet files as one table."""
-    if found.kind != listing.SHARDS:
-        return _untabled(folder_source(found), request)
-    table = files.parquet([os.path.join(found.root, name) for name in found.names])
-    return table_source(found.name, table, found.root, request.columns, found.notes, found.unlisted)
+    """Files as items, or shards as one table."""
+    if found.kind in SHARDED:
+        return SHARDED[found.kind](found, request.columns)
+    return _untabled(folder_source(found), request)
 
 
 def _untabled(source: Source, request: Request) -> Source:

@@ -1,69 +1,26 @@
-"""Reading items: in threads, what cannot be read is left out and named, what fits in memory is decoded once."""
+"""Reading items: in threads, what cannot be read is left out and named, what fits is decoded once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial, singledispatch
-from threading import Lock
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
-
-import numpy as np
-import torch
 
 from ..errors import Failed, LikenessError
 from ..modalities.base import Modality, Unreadable
 from .background import in_background
 from .base import Quarantine, Source
+from .kept import Kept, bytes_of
 from .threads import PATIENCE, Begin, Threads, Work
 
-ROOM = 1 << 30  # bytes that decoded items may take
-TRIED = 64  # items after which it is known whether all will fit
 PIECES = 4  # a thread's share of a batch, in so many parts, lest one waits for another's slow files
-PIECE = 16  # items that a thread reads at most before it makes something of them: so many are in memory as read
+PIECE = 1 << 24  # bytes that a thread reads at most before it makes something of them: 30 photos of a web page
+UNKNOWN = 16  # items read so where it is not known how many bytes they take
 STUCK = 8  # threads that wait for their items for ever while others still read; more, and the disk is gone
+NOTHING: Mapping[str, Kept] = MappingProxyType({})
 T = TypeVar("T")
-
-
-@singledispatch
-def bytes_of(item: Any) -> float:
-    """Bytes that an item as read takes; what is not known is taken to be too large to keep."""
-    return float("inf")
-
-
-@bytes_of.register
-def _(item: np.ndarray) -> float:
-    return item.nbytes
-
-
-@bytes_of.register
-def _(item: torch.Tensor) -> float:
-    return item.numel() * item.element_size()
-
-
-class Memory:
-    """Decoded items of one role, kept as long as all of them are expected to fit."""
-
-    def __init__(self, items: int, room: float = ROOM) -> None:
-        self._items, self._room = items, room
-        self._kept: dict[int, Any] = {}
-        self._taken = 0.0
-        self._full = False
-        self._lock = Lock()
-
-    def get(self, row: int) -> Any | None:
-        return self._kept.get(row)
-
-    def put(self, row: int, item: Any) -> None:
-        with self._lock:
-            if self._full or row in self._kept:
-                return
-            self._kept[row] = item
-            self._taken += bytes_of(item)
-            known = len(self._kept)
-            expected = self._taken / known * self._items if known >= TRIED else self._taken
-            if expected > self._room:
-                self._full, self._kept = True, {}
 
 
 @dataclass
@@ -82,6 +39,7 @@ class Reader:
     """Items of a source, read by their modalities.
 
     workers: threads that read and decode; 0: the caller does, which is slow, and simple to follow with a debugger
+    kept: role -> where its items are kept once they are read; others are read each time
 
     An item that takes longer than `PATIENCE` is given up for as long as the reader lives, and quarantined. Only then
     do batches depend on time: what hangs today may be read tomorrow, when the run is resumed. With 0 workers nobody
@@ -89,13 +47,19 @@ class Reader:
     """
 
     def __init__(
-        self, source: Source, modalities: Mapping[str, Modality], workers: int, quarantine: Quarantine, room: float = 0
+        self,
+        source: Source,
+        modalities: Mapping[str, Modality],
+        workers: int,
+        quarantine: Quarantine,
+        kept: Mapping[str, Kept] = NOTHING,
     ) -> None:
         self.source, self.modalities = source, modalities
         self._quarantine = quarantine
-        self._memory = {role: Memory(len(source), room) for role in modalities if room}
+        self._kept = kept
         self._bad: set[tuple[str, int]] = set()
         self._hanging: set[tuple[str, int]] = set()
+        self._fitting: dict[str, int] = {}
         self._threads = Threads(workers, "likeness-read")
         self.close = self._threads.close
 
@@ -113,7 +77,7 @@ class Reader:
 
         make: in a thread; what it makes of items must not depend on which others it is given
         """
-        length = min(max(len(rows) // (max(self._threads.count, 1) * PIECES), 1), PIECE)
+        length = max(min(len(rows) // (max(self._threads.count, 1) * PIECES), self._fitting.get(role, UNKNOWN)), 1)
         pieces = [rows[start : start + length] for start in range(0, len(rows), length)]
         return self._threads.start(partial(self._part, role, make), pieces, self._give_up).then(
             partial(self._accepted, role)
@@ -147,6 +111,8 @@ class Reader:
                 items.append(item)
         begin(None)
         if items:
+            size = max(map(bytes_of, items))
+            self._fitting[role] = int(PIECE / size) if 0 < size < float("inf") else UNKNOWN
             part.made = self._made(make, part.rows, items)
         return part
 
@@ -157,24 +123,26 @@ class Reader:
             Unreadable: with the reason.
             Failed: reading it broke down.
         """
-        memory = self._memory.get(role)
-        item = memory.get(row) if memory else None
+        kept = self._kept.get(role)
+        item = kept.get(row) if kept else None
         if item is not None or (role, row) in self._bad:
             return item
         if (role, row) in self._hanging:
             raise Unreadable(f"reading took more than {PATIENCE:g} s")
         try:
             raw = self.source.raw(role, row)
-            item = None if raw is None else self.modalities[role].read(raw)
+            read = self.modalities[role].read
+            if raw is None:
+                if kept:
+                    kept.memory.skip(row)
+                return None
+            return kept.read(row, raw, read) if kept else read(raw)
         except OSError as error:
             raise Unreadable(str(error)) from None
         except (Unreadable, LikenessError):
             raise
         except Exception as error:
             raise self._broken_down(row, error) from error
-        if item is not None and memory:
-            memory.put(row, item)
-        return item
 
     def _made(self, make: Callable[[list[int], list[Any]], T], rows: list[int], items: list[Any]) -> T:
         try:
@@ -195,6 +163,8 @@ class Reader:
 
     def _refuse(self, role: str, row: int, reason: str) -> None:
         self._bad.add((role, row))
+        if role in self._kept:
+            self._kept[role].memory.skip(row)
         self._quarantine.add(self.source.ids[row], reason)
         items = self.source.everything  # a part may well be unreadable, the whole may not
         if 2 * len(self._bad) > items * len(self.modalities):

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from ..errors import Failed, WrongCall
 from . import Columns
-from .base import NONE, Listed, Source, numbered
+from .base import NONE, Source, bare, numbered
+from .blocked import Blocked, Tabled
 from .columns import below, cells, images_or_paths, several
 from .forms import chosen_columns
 from .sniff import claimed, readable, role_of
@@ -43,15 +45,17 @@ class Found:
 
 def table_source(
     name: str,
-    table: pa.Table,
+    table: Tabled,
     folder: str,
     columns: Columns,
     notes: tuple[str, ...] = (),
     unlisted: Mapping[str, str] = NONE,
+    blocks: np.ndarray | None = None,
 ) -> Source:
-    """An Arrow table as a source.
+    """An Arrow table as a source, or what can be listed like one.
 
     folder: what paths in it are relative to
+    blocks: (B,) how many rows lie together
 
     Raises:
         WrongCall: no column can be encoded, a column that was named is missing, or an id stands twice.
@@ -62,7 +66,6 @@ def table_source(
         raise WrongCall(f"{name} has two columns {twice[0]!r}; rename one")
     if not len(table):
         raise Failed(f"{name} has no rows")
-    table = table.unify_dictionaries()
     chosen = chosen_columns(columns, table.column_names, name)
     found = Found()
     for role, parts in chosen.items():
@@ -75,9 +78,11 @@ def table_source(
         raise WrongCall(
             f"{name} has no column that can be encoded ({readable()}); it has {have}; say columns=ROLE=COLUMN"
         )
-    called = renamed(table, _moves(name, chosen))
-    metadata = called.drop_columns([one for one in called.column_names if one in found.used or one == "id"])
-    return Listed(name, identities(name, called), found.roles, metadata, found.stored, notes, unlisted)
+    moves = _moves(name, chosen)
+    rest = table.drop_columns([one for one in table.column_names if one in found.used and one not in moves])
+    called = renamed(rest.unify_dictionaries(), moves) if rest.column_names else bare(len(table))
+    metadata = called.drop_columns(["id"]) if "id" in called.column_names else called
+    return Blocked(name, identities(name, called), found.roles, metadata, found.stored, notes, unlisted, blocks=blocks)
 
 
 def _moves(name: str, chosen: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -101,7 +106,7 @@ def renamed(table: pa.Table, moves: Mapping[str, str]) -> pa.Table:
     return table.rename_columns([moves.get(old, old) for old in table.column_names]).replace_schema_metadata(metadata)
 
 
-def _explicit(found: Found, name: str, table: pa.Table, folder: str, role: str, parts: Sequence[str]) -> None:
+def _explicit(found: Found, name: str, table: Tabled, folder: str, role: str, parts: Sequence[str]) -> None:
     """A role that the user named."""
     hint = role if role in SPOKEN or role in PICTURED else None
     read = [_claimed(table.column(part), folder, hint) for part in parts]
@@ -116,7 +121,7 @@ def _explicit(found: Found, name: str, table: pa.Table, folder: str, role: str, 
     found.add(role, modality, several(columns), parts)
 
 
-def _implicit(found: Found, table: pa.Table, folder: str, skip: set[str]) -> None:
+def _implicit(found: Found, table: Tabled, folder: str, skip: set[str]) -> None:
     """Roles told from the names and types of columns; a lone column of paths counts where there is nothing better."""
     columns = [column for column in table.column_names if column not in skip]
     named = [column for column in columns if column in SPOKEN or column in PICTURED]
@@ -129,7 +134,7 @@ def _implicit(found: Found, table: pa.Table, folder: str, skip: set[str]) -> Non
             _take(found, table, folder, column)
 
 
-def _take(found: Found, table: pa.Table, folder: str, column: str) -> None:
+def _take(found: Found, table: Tabled, folder: str, column: str) -> None:
     read = _claimed(table.column(column), folder, column)
     if read is None:
         return
@@ -137,7 +142,7 @@ def _take(found: Found, table: pa.Table, folder: str, column: str) -> None:
     found.add(column if role in found.roles else role, read[0], read[1], [column])
 
 
-def _claimed(column: pa.ChunkedArray, folder: str, hint: str | None) -> tuple[str, Sequence[Any]] | None:
+def _claimed(column: Any, folder: str, hint: str | None) -> tuple[str, Sequence[Any]] | None:
     """The modality that takes a column, with its values as that modality is given them."""
     for stored in _readings(column, folder, hint):
         samples = islice((value for value in stored if value is not None), SAMPLES)
@@ -147,7 +152,7 @@ def _claimed(column: pa.ChunkedArray, folder: str, hint: str | None) -> tuple[st
     return None
 
 
-def _readings(column: pa.ChunkedArray, folder: str, hint: str | None) -> Sequence[Sequence[Any]]:
+def _readings(column: Any, folder: str, hint: str | None) -> Sequence[Sequence[Any]]:
     """What a column's values may mean, likelier first. hint: a role's or column's name; None where it tells nothing."""
     kind = column.type
     if pa.types.is_struct(kind) and {one.name for one in kind} >= {"bytes", "path"}:

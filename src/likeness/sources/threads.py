@@ -53,11 +53,11 @@ class Attempt:
 
     def __init__(self, call: Callable[[Begin], Any]) -> None:
         self._call, self._thread = call, 0
-        self.item: Any = None
         self.result: Any = None
         self.error: BaseException | None = None
         self.over = self.left = False
-        self._items = self._seen = self._looks = 0
+        self._now: tuple[Any] = (None,)  # a new one for each item
+        self._seen, self._looks = self._now, 0
 
     def run(self) -> None:
         self._thread = threading.get_ident()
@@ -67,7 +67,12 @@ class Attempt:
             self.error = error
 
     def _begin(self, item: Any) -> None:
-        self.item, self._items = item, self._items + 1
+        self._now = (item,)
+
+    @property
+    def item(self) -> Any:
+        """What it was at when somebody looked last."""
+        return self._seen[0]
 
     def stuck(self) -> bool:
         """Whether it has been at one item for longer than `PATIENCE`; asked every `LOOK` seconds.
@@ -75,9 +80,10 @@ class Attempt:
         Looks are counted, not seconds: items are not blamed while the whole process is stopped, nor while they wait
         for room to be decoded in.
         """
-        idle = self.over or self.item is None or self._thread in DECODING.waiting
-        self._looks = 0 if idle or self._items != self._seen else self._looks + 1
-        self._seen = self._items
+        now = self._now
+        idle = self.over or now[0] is None or self._thread in DECODING.waiting
+        self._looks = 0 if idle or now is not self._seen else self._looks + 1
+        self._seen = now
         return self._looks * LOOK >= PATIENCE
 
 
