@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from likeness import cache
+from likeness.errors import WrongCall
 from likeness.modalities import Image, ImageAugmentation
 from likeness.modalities.base import Prepared
 from likeness.sources import read
@@ -267,3 +268,9 @@ def test_small_sets_live_on_the_device(kind):
         assert isinstance(prepared[0].roles["image"][0], Prepared)
         made.close()
     assert same(batches["none"], batches["auto"])
+
+
+def test_a_size_that_is_no_number_is_refused(monkeypatch):
+    monkeypatch.setenv("LIKENESS_CACHE_SIZE", "20GB")
+    with pytest.raises(WrongCall, match="LIKENESS_CACHE_SIZE=20GB is no number of bytes, such as 20e9"):
+        on_disk("photos", 10, "image", "")

@@ -169,8 +169,8 @@ class TestFolder:
         quarantine.write(tmp_path / "quarantine.jsonl")
         lines = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
         assert lines == [
-            {"id": "gone.png", "reason": "dangling link"},
             {"id": "a\n.png", "reason": "cannot open '\\udcff.png': truncated"},
+            {"id": "gone.png", "reason": "dangling link"},
         ]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import sys
 from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
 
 VARIABLE = "LIKENESS_CACHE"  # a folder for it; empty: nothing is kept
 
@@ -28,6 +31,8 @@ def folder(kind: str) -> Path | None:
 
 def used(path: Path) -> bool:
     """Whether a process holds a file shared (`flock`), to say that it reads it."""
+    if sys.platform == "win32":  # whose files cannot be deleted while they are open
+        return False
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial, singledispatch
 from hashlib import blake2b, file_digest
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..modalities.remote import Remote
 from ..sources.pool import AdaptivePool
 from .items import File, Joined, Row, Rows
 
-TOGETHER = 1024  # items between two looks at the clock
+TOGETHER, PIECE = 1024, 32  # items between two looks at the clock, and items that a thread is given at a time
 MIDDLE = 1024  # bytes of a file's middle: files of one size whose middles are equal are nearly always copies
 OUTLINES = 0.5  # share of the time that may go into sizes; without content these are worth nothing
 
@@ -69,7 +70,8 @@ class Alike:
             while len(marks) < len(self.rows) and time.monotonic() < until:
                 told(len(marks), len(self.rows))
                 some = items.items(self.rows[len(marks) : len(marks) + TOGETHER])
-                marks += pool.map(partial(_mark, tell), some)
+                pieces = [some[start : start + PIECE] for start in range(0, len(some), PIECE)]
+                marks += chain.from_iterable(pool.map(partial(_marks, tell), pieces))
         there = np.array([each is not None for each in marks], bool)
         rows, groups = self.rows[: len(marks)][there], self.groups[: len(marks)][there]
         marked = np.array([each for each in marks if each is not None], np.int64)
@@ -89,6 +91,10 @@ class Alike:
     def listed(self) -> list[list[int]]:
         starts = np.flatnonzero(np.diff(self.groups, prepend=-1))
         return sorted(part.tolist() for part in np.split(self.rows, starts[1:]) if len(part))
+
+
+def _marks(tell: Callable[[Any], Hashable], items: Sequence[File | Row]) -> list[int | None]:
+    return [_mark(tell, item) for item in items]
 
 
 def _mark(tell: Callable[[Any], Hashable], item: File | Row) -> int | None:

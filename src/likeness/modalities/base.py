@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -19,6 +21,14 @@ from ..recipe import Recipe
 from ..stacks import Stack, interleaved, is_stack
 
 GIST = 32  # rows and columns of the picture that near copies are told by: fine detail shows, and a million take 1 GB
+
+
+def _version(package: str) -> str:
+    """As it is installed; empty where it is not."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 class Unreadable(Exception):
@@ -97,6 +107,18 @@ class Modality(Recipe, ABC):
 
     Fields that are None are found from samples by `fitted`.
     """
+
+    unread: ClassVar[tuple[str, ...]] = ()
+    """Fields that `read` does not look at: items that were read are good whatever these are."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """What is installed that `read` may use: another version may decode otherwise."""
+
+    @property
+    def reading(self) -> str:
+        """Equal where stored values are read alike: all fields that matter, and the versions of what decodes."""
+        fields = self.model_dump_json(exclude=set(self.unread))
+        there = {one: _version(one) for one in self.packages}
+        return sha256(f"{fields} {there}".encode()).hexdigest()
 
     @classmethod
     @abstractmethod

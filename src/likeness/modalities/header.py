@@ -47,7 +47,7 @@ def _(raw: bytes, pixels: Pixels) -> Header:
 def _said(file: IO[bytes], ending: str = "") -> Header | None:
     Pillow.init()  # or threads that are first at once would find half of the formats
     try:
-        with Pillow.open(file, formats=FORMATS) as image:
+        with Pillow.open(file, formats=[name for name in FORMATS if name in Pillow.OPEN]) as image:
             width, height = image.size
             turn = image.getexif().get(ORIENTATION, 1)
             traits = (*_stored(image), *(["turned by EXIF"] if turn > 1 else []), *_misnamed(image, ending))

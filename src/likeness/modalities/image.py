@@ -56,6 +56,8 @@ class Image(Modality):
     """Height and width that all samples share, if small: a batch is then augmented whole; null where they differ."""
 
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    unread: ClassVar[tuple[str, ...]] = ("mean", "std")
+    packages: ClassVar[tuple[str, ...]] = ("opencv-python-headless", "opencv-python", "pillow", "simplejpeg", "numpy")
 
     @classmethod
     def claims(cls, raw: Any) -> bool:

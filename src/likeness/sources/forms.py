@@ -87,11 +87,14 @@ def _known(url: str) -> None:
     Raises:
         WrongCall: nobody knows its protocol, or its file is of a form that is not read.
     """
-    from fsspec import available_protocols
+    from fsspec import available_protocols, get_filesystem_class
 
-    protocols = available_protocols()
-    if protocol(url) not in protocols:
-        raise WrongCall(f"{url}: nothing reads {protocol(url)}://{meant(protocol(url), protocols)}")
+    known = available_protocols()
+    if protocol(url) not in known:
+        try:
+            get_filesystem_class(protocol(url))  # Python code may add its own
+        except ValueError:
+            raise WrongCall(f"{url}: nothing reads {protocol(url)}://{meant(protocol(url), known)}") from None
     if not url.endswith("/"):
         refuse(url)
 

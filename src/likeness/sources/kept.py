@@ -195,4 +195,4 @@ def kept_of(source: Source, role: str, modality: Modality, cache: Cache, space: 
     in_memory = (room() if space is None else space) / len(source.roles) if cache in ("auto", "memory") else 0
     if cache in ("memory", "none"):
         return Kept(len(source), in_memory)
-    return Kept(len(source), in_memory, lambda: on_disk(source.name, len(source), role, modality.fingerprint))
+    return Kept(len(source), in_memory, lambda: on_disk(source.name, len(source), role, modality.reading))

@@ -7,11 +7,11 @@ mapped file that somebody cuts short ends the process.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import struct
+import sys
 import weakref
 import zlib
 from collections.abc import Callable
@@ -27,7 +27,11 @@ from typing import Any
 import numpy as np
 
 from .. import cache
+from ..errors import WrongCall
 from ..modalities.remote import Remote
+
+if sys.platform != "win32":
+    import fcntl
 
 PACKAGE = "likeness"  # whose next version may read otherwise
 KIND = "images"  # where it lies in the cache
@@ -119,7 +123,6 @@ class Disk:
         self._name, self._items, self._most = name, items, most
         self._lock = Lock()
         self._records: dict[bytes, Record] = {}
-        self._sound: set[bytes] = set()
         self._seen = self._tried = self._bytes = 0
         self._data, self._index = self._open()
         self._ended = False
@@ -162,8 +165,7 @@ class Disk:
             read = os.preadv(self._data, [_bytes(found)], record.offset)
         except OSError:
             read = -1
-        if read == found.nbytes and (key in self._sound or zlib.crc32(_bytes(found)) == record.checksum):
-            self._sound.add(key)
+        if read == found.nbytes and zlib.crc32(_bytes(found)) == record.checksum:  # each time: the file may be cut
             return found
         self._records.pop(key, None)
         return None
@@ -258,13 +260,20 @@ def on_disk(name: str, items: int, role: str, modality: str) -> Disk | None:
 
     name:     of the source; where some of its items change, the others are found still
     modality: fingerprint of how they are read
+
+    Raises:
+        WrongCall: $LIKENESS_CACHE_SIZE is no number.
     """
     place = cache.folder(KIND)
-    if place is None:
+    if place is None or sys.platform == "win32":  # where files have no such locks
         return None
     told = json.dumps([FORMAT, version(PACKAGE), os.path.abspath(name), role, modality]).encode()
-    asked = os.environ.get(VARIABLE)
-    with suppress(OSError, ValueError):
-        most = float(asked) if asked else min(MOST, SHARE * shutil.disk_usage(place).total)
-        return Disk(place / blake2b(told, digest_size=KEY).hexdigest(), items, most)
+    asked = os.environ.get(VARIABLE, "")
+    try:
+        most = float(asked or MOST)
+    except ValueError:
+        raise WrongCall(f"{VARIABLE}={asked} is no number of bytes, such as 20e9") from None
+    with suppress(OSError):
+        bound = most if asked else min(most, SHARE * shutil.disk_usage(place).total)
+        return Disk(place / blake2b(told, digest_size=KEY).hexdigest(), items, bound)
     return None
