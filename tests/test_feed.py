@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 class Number:
     """A modality whose items are numbers; negative ones are broken, huge ones break the reader. Counts its readings."""
 
-    fingerprint = "number"
+    reading = "number"
 
     def __init__(self):
         self.readings = 0

@@ -103,7 +103,7 @@ def _leaks(found: Diagnosis) -> str:
         f"{counted(twins.near_leaked or 0, 'near copy', 'near copies')} of training items" if twins.near_leaked else ""
     )
     none = "" if same else "no test item is in training"
-    return _joined([of, bad, same, near, none, *map(_pair, twins.leaks[-1:])])
+    return _joined([of, bad, same, near, none, *map(_pair, twins.leaks[:1])])
 
 
 def _pair(pair: Pair) -> str:

@@ -57,8 +57,15 @@ class Remote:
     @cached_property
     def about(self) -> dict[str, Any]:
         """What the file system tells of it; it raises what `asked` does."""
-        told: dict[str, Any] = asked(self.url, self.files.info, self.path)
+        told: dict[str, Any] = asked(self.url, self._told)
         return told
+
+    def _told(self) -> Any:
+        try:
+            return self.files.info(self.path)
+        except FileNotFoundError:  # fsspec's HTTP says so whatever went wrong; what reading says is true
+            self.files.cat_file(self.path, 0, 1)
+        return self.files.info(self.path)
 
     @property
     def size(self) -> int:

@@ -22,7 +22,8 @@ def read(
     """A source of items from whatever holds them.
 
     source:  a directory, a glob in quotes ("photos/**/*.jpg"), `@list.txt`, a `.csv .tsv .jsonl .parquet` table,
-             `.tar` shards ("s-{000..099}.tar"), a `.npy` or `.npz` file, one image; in Python also a list of
+             `.tar` shards ("s-{000..099}.tar"), a `.npy` or `.npz` file, one image, a URL of any of
+             these; in Python also a list of
              paths, of PIL images or of arrays, a NumPy array or torch tensor (N, ...), a mapping of such columns,
              a pandas or polars frame, an Arrow table, a `datasets.Dataset`. A `Source` is given back as it is
     columns: what a table's columns are, {"text": "caption1+caption2", "label": "y"}; several may share one role

@@ -21,6 +21,7 @@ NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
 EXPANDED = 1_000_000  # files that a pattern in braces names at most
 MAGIC = re.compile(r"[*?\[]")
 URL = re.compile(r"([a-z][a-z0-9+.-]+)://")  # one letter would be a Windows disk
+WEB = ("http", "https")  # where ? begins a query, and is no wildcard
 SIBLINGS = 2000  # names looked at for a suggestion, so that a misspelt path in a huge folder answers at once
 
 
@@ -95,6 +96,8 @@ def _known(url: str) -> None:
             get_filesystem_class(protocol(url))  # Python code may add its own
         except ValueError:
             raise WrongCall(f"{url}: nothing reads {protocol(url)}://{meant(protocol(url), known)}") from None
+    if protocol(url) in WEB and "?" in url:
+        raise WrongCall(f"{url}: a URL with a query (?...) is not read; download what it gives: curl -o FILE '{url}'")
     if not url.endswith("/"):
         refuse(url)
 
