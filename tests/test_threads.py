@@ -162,21 +162,6 @@ def test_slow_items_are_not_hanging_ones(impatient, monkeypatch):
     assert not quarantine.reasons
 
 
-def test_the_next_batch_is_read_while_the_last_items_of_this_one_are():
-    gate = Gate(*VALUES[:1])
-    made = feed(VALUES, gate, batch=10, workers=2, room=0)
-    batches = made.ahead(0, lambda step: None)
-    opener = threading.Thread(target=lambda: (time.sleep(0.2), gate.open.set()))
-    opener.start()
-    before = time.monotonic()
-    next(batches)
-    assert time.monotonic() - before >= 0.15
-    assert gate.readings >= 18  # all of this batch, and of the next all but the one that the gate held
-    batches.close()
-    made.close()
-    opener.join()
-
-
 def test_large_batches_are_prepared_one_ahead(monkeypatch):
     begun = []
     weights = [0.0, 2e9, 2e9, 2e9]
