@@ -73,7 +73,7 @@ def doctor(
         if known is None:
             raise Failed(str(problem))
         draw_views(plan.data, source, plan.seed, views)
-    threads = max(plan.workers(engine), 1)
+    threads = speed.threads if speed else max(plan.workers(engine), 1)
     seen = Seen.of(source, plan.data, READING, threads, partial(told, "reading items"))
     hear = partial(told, "reading items to test on")
     tested = None if other is None else Seen.of(other, plan.data, TESTING, threads, hear)

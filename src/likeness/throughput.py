@@ -28,6 +28,11 @@ class Throughput:
     workers: int
     views: float
 
+    @property
+    def threads(self) -> int:
+        """How many read fastest: those that read tiny items mostly wait for each other."""
+        return self.workers if self.read_by_all > self.read_by_one else 1
+
 
 def throughput(plan: Once, source: Source, engine: Engine) -> Throughput:
     """How fast the data of a fitted plan come.
@@ -35,9 +40,9 @@ def throughput(plan: Once, source: Source, engine: Engine) -> Throughput:
     Raises:
         Failed: more than half of the items cannot be read.
     """
-    rows, workers = mixed(source)[::-1].tolist(), plan.workers(engine)  # those first that have not just been read
+    rows, workers = mixed(source)[::-1].tolist(), max(plan.workers(engine), 1)  # what is read last elsewhere is first
     by = partial(_read, plan, source, rows)
-    return Throughput(round(by(1), 1), round(by(max(workers, 1)), 1), workers, round(_views(plan, source, engine), 1))
+    return Throughput(round(by(1), 1), round(by(workers), 1), workers, round(_views(plan, source, engine), 1))
 
 
 def _read(plan: Once, source: Source, rows: Sequence[int], workers: int) -> float:

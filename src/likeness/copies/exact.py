@@ -21,7 +21,7 @@ from .items import File, Joined, Row, Rows
 
 TOGETHER, PIECE = 1024, 32  # items between two looks at the clock, and items that a thread is given at a time
 MIDDLE = 1024  # bytes of a file's middle: files of one size whose middles are equal are nearly always copies
-OUTLINES = 0.5  # share of the time that may go into sizes; without content these are worth nothing
+SHARES = 0.4, 0.7, 1.0  # of the time left that sizes, middles and contents may take; the first are worth nothing alone
 
 Told = Callable[[int, int], None]  # done, in all
 
@@ -49,7 +49,8 @@ def exact_copies(items: Joined, left_out: Rows, until: float, told: Told = nobod
         parts = rows // TOGETHER
         rows = rows[np.argsort(chance.permutation(parts.max(initial=-1) + 1)[parts], kind="stable")]
     alike, unknown = Alike(rows, np.zeros(len(rows), np.int64)), 0
-    for tell, share in ((outline, OUTLINES), (middle, 1.0), (content, 1.0)):
+    levels: Sequence[Callable[[Any], Hashable]] = (outline, middle, content)
+    for tell, share in zip(levels, SHARES, strict=True):
         now = time.monotonic()
         alike, missed = alike.told_apart(items, tell, now + share * (until - now), told)
         alike, unknown = alike.shuffled(chance), unknown + missed

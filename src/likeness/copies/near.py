@@ -1,7 +1,9 @@
 """Near copies: pictures encoded, resized, brightened, recoloured, mirrored or slightly cropped anew.
 
 Pictures that look alike from afar are laid over each other, and are near copies where their fine detail agrees.
-Measured (benchmarks/near_copies.py): MEASURED
+Measured by benchmarks/near_copies.py: of 300 photos encoded, resized, lit, greyed or mirrored anew all are found among
+3,670, of those cropped by 5 % 295, by 10 % 173, and no other photo is taken for one; 183 of the 249 test pictures of
+CIFAR-10 that ciFAIR lists as shots that are trained on too (arXiv:1902.00423), and 140 that it does not list.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from .alignment import aligned, alike
 from .exact import Told, nobody
 
 FLAT = 0.02  # of white: standard deviation of lightness below which there is nothing to compare
-WAVES = 8  # frequencies of a picture's key along each axis; 4 % of 300 photos, cropped by a tenth, are too far in it
+WAVES = 8  # frequencies of a picture's key along each axis
 FAR = 0.85  # cosine of keys from which pictures may be copies; of 300 photos cropped by 5 %, the least has 0.88
 NEAREST = 4  # pictures of those that look most alike that each is compared with
 LAID = 0.85  # correlation of two pictures, coarse and roughly aligned, from which their detail is compared
