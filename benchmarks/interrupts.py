@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=50, help="interruptions for each number of workers")
     parser.add_argument("--steps", type=int, default=12_000)
-    parser.add_argument("--place", type=Path, default=Path("/tmp/likeness-interrupts"), help="where runs are kept")
+    parser.add_argument(
+        "--place", type=Path, default=Path(gettempdir(), "likeness-interrupts"), help="where runs are kept"
+    )
     asked = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     data(asked.place / "data")

@@ -1,6 +1,6 @@
 """From the name of a folder to its first batch, with ten thousand, a hundred thousand and a million files in it.
 
-    python benchmarks/listing.py --peers /tmp/peers/bin/python
+    python benchmarks/listing.py --peers PYTHON
 
 Folders of 1,000 small JPEGs each are made of hard links in a temporary folder, and removed at the end. Every way runs
 in a process of its own; its imports do not count. `listing` is how long it takes until the files are known, `batch`

@@ -1,7 +1,7 @@
 """How many near copies `doctor` finds, and how many of what it finds are none.
 
-    python benchmarks/near_copies.py /work/shared/data/vision/flowers5
-    python benchmarks/near_copies.py --cifar /work/shared/data/vision/cifar10 --judged duplicates_cifar10.csv
+    python benchmarks/near_copies.py DATA/flowers5
+    python benchmarks/near_copies.py --cifar DATA/cifar10 --judged duplicates_cifar10.csv
 
 300 photos of a folder are copied in each of several ways, and looked for among all of them. `found` of the copies are
 paired with their originals; `wrong` are pairs of a copy and a photo that is no near copy of its original. CIFAR-10's

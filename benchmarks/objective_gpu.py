@@ -269,16 +269,24 @@ def run(machine: Machine, rows: tuple[int, ...], dims: tuple[int, ...], smoke: b
             RESULTS.write_text(written + "\n")
 
 
-def main(names: list[str]) -> None:
+def smoking(names: list[str]) -> bool:
+    """Whether tiny sizes are asked for, which triton's interpreter runs on a CPU; else there must be a GPU."""
     smoke = "--smoke" in names
     if smoke:
         os.environ["TRITON_INTERPRET"] = "1"  # before triton is imported
     import torch
 
-    from likeness.objectives.supported import Shape
-
     if not smoke and not torch.cuda.is_available():
         sys.exit("there is no GPU here; --smoke runs tiny sizes on a CPU")
+    return smoke
+
+
+def main(names: list[str]) -> None:
+    smoke = smoking(names)
+    import torch
+
+    from likeness.objectives.supported import Shape
+
     machine = Machine("cpu" if smoke else "cuda")
     torch.set_default_device(machine.device)
     rows = tuple(int(name) for name in names if name.isdecimal())

@@ -27,7 +27,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from objective_gpu import Machine
+from objective_gpu import Machine, smoking
 
 RESULTS = Path(__file__).parent / "results" / "views-gpu.json"
 TURNS, WARMING = 20, 3
@@ -271,13 +271,7 @@ def show(name: str, case: Case, found: dict[str, Any], rate: float) -> None:
 
 
 def main(names: list[str]) -> None:
-    smoke = "--smoke" in names
-    if smoke:
-        os.environ["TRITON_INTERPRET"] = "1"  # before triton is imported
-    import torch
-
-    if not smoke and not torch.cuda.is_available():
-        sys.exit("there is no GPU here; --smoke runs tiny sizes on a CPU")
+    smoke = smoking(names)
     clock, cases, turns = Clock("cpu" if smoke else "cuda"), TINY if smoke else CASES, 1 if smoke else TURNS
     rate, fetched = clock.bandwidth()
     print(f"memory {rate / BILLION:.0f} GB/s, from the host {fetched / BILLION:.1f} GB/s")

@@ -13,6 +13,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -37,6 +39,19 @@ TINY = ["encoder=residual", "widths=[8,16]", "projection=[16,8]", "batch=16", "p
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is kept to save time is kept as a user has it, but not among the user's own."""
     os.environ["LIKENESS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@contextmanager
+def interpreter(untouched: Callable[[], bool]) -> Iterator[Callable[..., Any]]:
+    """Runs functions in a process that knows before it imports triton that there is no GPU; started once.
+
+    untouched: of the module whose functions these are, says whether importing that module leaves triton alone
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TRITON_INTERPRET", "1")
+            assert pool.submit(untouched).result(timeout=120), f"importing {untouched.__module__} imports triton"
+        yield lambda function, *args: pool.submit(function, *args).result(timeout=120)
 
 
 @pytest.fixture(autouse=True)

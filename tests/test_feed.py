@@ -35,6 +35,9 @@ class Number:
     def __init__(self):
         self.readings = 0
 
+    def ready(self):
+        pass
+
     def read(self, raw):
         self.readings += 1
         if raw < 0:

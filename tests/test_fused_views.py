@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import interpreter
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -31,12 +30,8 @@ Interpreted = Callable[..., Any]  # a function of this module and its arguments 
 
 @pytest.fixture(scope="module")
 def interpreted() -> Iterator[Interpreted]:
-    """Runs functions in a process that knows before it imports triton that there is no GPU; started once."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TRITON_INTERPRET", "1")
-            assert pool.submit(untouched).result(timeout=120), "importing likeness.modalities imports triton"
-        yield lambda function, *args: pool.submit(function, *args).result(timeout=120)
+    with interpreter(untouched) as run:
+        yield run
 
 
 def untouched() -> bool:

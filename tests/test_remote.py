@@ -160,7 +160,7 @@ class TestForms:
 
     def test_row_groups_are_read_by_and_by(self, root, monkeypatch):
         whole = read(f"{root}/table/")
-        monkeypatch.setattr("likeness.sources.files.memory_size", lambda: 12_000.0)
+        monkeypatch.setattr("likeness.headroom.memory_size", lambda: 12_000.0)
         lazy = read(f"{root}/table/")
         assert lazy.blocks.tolist() == [2] * 6
         assert [lazy.raw("image", n) for n in range(ITEMS)] == [whole.raw("image", n) for n in range(ITEMS)]
@@ -206,7 +206,7 @@ class TestTrouble:
         assert not len(quarantine)
 
     def test_a_row_group_that_does_not_come_ends_the_run_and_is_asked_for_anew(self, root, monkeypatch):
-        monkeypatch.setattr("likeness.sources.files.memory_size", lambda: 12_000.0)
+        monkeypatch.setattr("likeness.headroom.memory_size", lambda: 12_000.0)
         source = read(f"{root}/table/")
         Flaky.failing["part-1.parquet"] = 4
         with pytest.raises(Failed, match=r"part-1\.parquet cannot be fetched"):

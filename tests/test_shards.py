@@ -82,7 +82,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def little_memory(monkeypatch: pytest.MonkeyPatch, memory: float = MANY) -> None:
-    monkeypatch.setattr("likeness.sources.files.memory_size", lambda: memory)
+    monkeypatch.setattr("likeness.headroom.memory_size", lambda: memory)
 
 
 def contents(source: Source) -> dict[str, list[Any]]:
@@ -406,7 +406,7 @@ class TestTraining:
     def test_a_large_table_is_trained_on_in_the_same_batches_when_resumed(self, tmp_path: Path, shell: Shell) -> None:
         pictures = pa.table({"image": [png(n) + bytes(2000) for n in range(60)]})
         pq.write_table(pictures, tmp_path / "t.parquet", row_group_size=7)
-        little = {"likeness.sources.files:memory_size": partial(float, MANY), "likeness.runs:SAVE": 0.0}
+        little = {"likeness.headroom:memory_size": partial(float, MANY), "likeness.runs:SAVE": 0.0}
         call = ("train", "t.parquet", "simclr", *TINY, "sampling.window=2", "steps=9")
         done = shell(*call, "--out", "whole", changes=little)
         assert done.code == 0, done.err

@@ -370,7 +370,7 @@ class TestTables:
 
     def test_a_parquet_table_with_row_groups_larger_than_the_memory_is_refused(self, tmp_path, monkeypatch):
         pq.write_table(hugging_face(), tmp_path / "t.parquet")
-        monkeypatch.setattr("likeness.sources.files.memory_size", lambda: 10.0)
+        monkeypatch.setattr("likeness.headroom.memory_size", lambda: 10.0)
         with pytest.raises(Failed, match=r"t\.parquet: a row group is read as one; its largest takes .* GB"):
             read(tmp_path / "t.parquet")
 

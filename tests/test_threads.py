@@ -162,6 +162,19 @@ def test_slow_items_are_not_hanging_ones(impatient, monkeypatch):
     assert not quarantine.reasons
 
 
+def test_the_next_batch_is_read_while_the_last_items_of_this_one_are():
+    values = list(range(100, 140))
+    first = shown(feed(values, batch=10, workers=0), 0)["number"].data[:10, 0].tolist()
+    gate = Gate(first[-1])
+    made = feed(values, gate, batch=10, workers=2, room=0)
+    begun = [made.begin(step, None) for step in (0, 1)]
+    assert len(begun[1].result().roles["number"][1].item) == 10
+    assert not gate.open.is_set()  # nobody could have read the first batch to its end
+    gate.open.set()
+    assert len(begun[0].result().roles["number"][1].item) == 10
+    made.close()
+
+
 def test_large_batches_are_prepared_one_ahead(monkeypatch):
     begun = []
     weights = [0.0, 2e9, 2e9, 2e9]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -11,9 +12,17 @@ BOUNDS = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.us
 
 
 def headroom() -> float:
-    """Bytes for each of this machine's processes of a run; infinite where the system does not say."""
+    """Bytes for each of this machine's processes of a run; of all its memory where the system does not say."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min([available(Path("/proc/meminfo")), *map(left, cgroups(Path("/proc/self/cgroup")))]) / here
+    free = available(Path("/proc/meminfo")), *map(left, cgroups(Path("/proc/self/cgroup")))
+    return min(memory_size(), *free) / here
+
+
+def memory_size() -> float:
+    """Bytes of this machine's memory; infinite where the system does not say."""
+    if sys.platform == "win32":  # has no sysconf
+        return math.inf
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def available(meminfo: Path) -> float:

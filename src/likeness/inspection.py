@@ -78,6 +78,7 @@ class Inspector:
     def inspect(self, seconds: float, workers: int, told: Told = nobody) -> tuple[Inspection, Gists]:
         """Reads until all items are read or the time is over."""
         began, done, many = time.monotonic(), 0, PIECE * workers
+        self.modality.ready()
         threads = Threads(workers, "likeness-look")
         try:
             while done < len(self._order) and time.monotonic() - began < seconds:

@@ -133,6 +133,12 @@ class Modality(Recipe, ABC):
             Failed: none of the samples can be read.
         """
 
+    def ready(self) -> None:
+        """Import what reading takes, before threads read: Ctrl-C in an import that several wait for leaves them stuck.
+
+        By default nothing.
+        """
+
     @abstractmethod
     def read(self, raw: Any) -> Any:
         """One stored value decoded, once, to what `plain` and `Augmentation.prepare` take.

@@ -17,6 +17,7 @@ from .base import Looks, Modality, Unreadable
 from .decode import SUFFIXES, Pixels, decoded, resembles
 from .header import header
 from .looks import drawn, gist, oddities
+from .opencv import opencv
 from .resize import grey, middle, resized, shrunk
 
 Depth = Literal["uint8", "uint16", "float"]
@@ -70,6 +71,10 @@ class Image(Modality):
         found = self.model_copy(update={"channels": channels, "depth": depth})
         found = found._shaped([shape for shape, one in zip(shapes, seen, strict=True) if channels in _fits(one)])
         return found._ranged(seen)._measured(seen)
+
+    def ready(self) -> None:
+        opencv()
+        import simplejpeg  # noqa: F401
 
     def read(self, raw: Any) -> Pixels:
         return self._kept(shrunk(decoded(raw, self._least), self._least))

@@ -61,6 +61,8 @@ class Reader:
         self._hanging: set[tuple[str, int]] = set()
         self._fitting: dict[str, int] = {}
         self._threads = Threads(workers, "likeness-read")
+        for modality in modalities.values():
+            modality.ready()
         self.close = self._threads.close
 
     def read(self, role: str, rows: Sequence[int]) -> tuple[list[int], list[Any]]:

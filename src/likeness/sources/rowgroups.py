@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from .. import headroom
 from ..errors import Failed, LikenessError, counted
 from ..modalities.base import Unreadable
 from . import files
@@ -34,7 +35,7 @@ WINDOW = 10_000  # items that are shuffled together, at least, and hence should 
 
 def room() -> float:
     """Bytes that a table may take."""
-    return files.memory_size() / SHARE
+    return headroom.memory_size() / SHARE
 
 
 def parquet(shards: Sequence[Shard]) -> RowGroups:
@@ -116,7 +117,7 @@ class RowGroups:
         """
         sizes = [(sum(group.values()), file) for file, footer in enumerate(self._footers) for group in footer.sizes]
         most, file = max(sizes)
-        if FEW * most > (memory := files.memory_size()):
+        if FEW * most > (memory := headroom.memory_size()):
             has = f"{most / GIGA:.3g} GB, and this machine has {memory / GIGA:.3g} GB of memory"
             remedy = "write it anew with smaller ones (row_group_size=1000)"
             raise Failed(f"{self._shards[file].name}: a row group is read as one; its largest takes {has}; {remedy}")
