@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -41,17 +40,21 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["LIKENESS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
-@contextmanager
-def interpreter(untouched: Callable[[], bool]) -> Iterator[Callable[..., Any]]:
-    """Runs functions in a process that knows before it imports triton that there is no GPU; started once.
-
-    untouched: of the module whose functions these are, says whether importing that module leaves triton alone
-    """
+@pytest.fixture(scope="module")
+def interpreted(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Runs functions of the test's module in a process that knows before it imports triton that there is no GPU."""
+    module = request.module.__name__
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TRITON_INTERPRET", "1")
-            assert pool.submit(untouched).result(timeout=120), f"importing {untouched.__module__} imports triton"
+            assert pool.submit(without_triton, module).result(timeout=120), f"importing {module} imports triton"
         yield lambda function, *args: pool.submit(function, *args).result(timeout=120)
+
+
+def without_triton(module: str) -> bool:
+    """Whether a module can be imported that leaves triton alone."""
+    importlib.import_module(module)
+    return "triton" not in sys.modules
 
 
 @pytest.fixture(autouse=True)

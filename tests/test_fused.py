@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import interpreter
 from test_objectives import forms, moved, pairs
 from torch import Tensor
 
@@ -26,16 +25,6 @@ pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is n
 TILE, WHOLE = 32, 4096
 NAMES = [name for name in forms(torch.float32) if name not in ("weighed and graded", "own, told as strangers")]
 Interpreted = Callable[..., Any]  # a function of this module and its arguments -> what it returns there
-
-
-@pytest.fixture(scope="module")
-def interpreted() -> Iterator[Interpreted]:
-    with interpreter(untouched) as run:
-        yield run
-
-
-def untouched() -> bool:
-    return "triton" not in sys.modules
 
 
 def slopes(loss: Callable[[Tensor], Any], scale: float, *leaves: Tensor) -> list[Tensor]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import interpreter
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -26,16 +24,6 @@ WHITE = {np.uint8: 255, np.uint16: 65535, np.float32: 7.5}
 CPU = torch.device("cpu")
 CLOSE = 1e-5  # where a view's numbers have a deviation of about 1
 Interpreted = Callable[..., Any]  # a function of this module and its arguments -> what it returns there
-
-
-@pytest.fixture(scope="module")
-def interpreted() -> Iterator[Interpreted]:
-    with interpreter(untouched) as run:
-        yield run
-
-
-def untouched() -> bool:
-    return "triton" not in sys.modules
 
 
 def pictures(count: int, height: int, width: int, channels: int, kind: Any = np.uint8) -> list[np.ndarray]:

@@ -77,7 +77,7 @@ class Population:
             return self.groups
         names = () if self.source is None else self.source.table.column_names
         if self.source is None or (column is None and GROUP not in names):
-            raise WrongCall("sampling Grouped needs groups: name their column with --columns group=COLUMN")
+            raise WrongCall("sampling Grouped needs groups: name a column with sampling.column=COLUMN (label, say)")
         return self.source.column(column or GROUP).codes
 
     def weight(self, column: str) -> np.ndarray:
