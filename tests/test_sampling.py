@@ -461,7 +461,7 @@ def test_what_items_share(column: str | None, alike: list[list[int]]) -> None:
     [
         (Labelled(), "labels=COLUMN"),
         (Balanced(), "labels=COLUMN"),
-        (Grouped(), "name their column with --columns group=COLUMN"),
+        (Grouped(), "name a column with sampling.column=COLUMN"),
         (Grouped(column="sight"), "no column 'sight'; did you mean 'site'?"),
         (Grouped(column="n"), "no two items are of one group"),
         (Grouped(column="site", each=3), "batch=4 is no multiple of each=3: try each=2, or batch=6"),
