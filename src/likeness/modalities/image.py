@@ -73,8 +73,10 @@ class Image(Modality):
         return found._ranged(seen)._measured(seen)
 
     def ready(self) -> None:
-        opencv()
         import simplejpeg  # noqa: F401
+
+        opencv()
+        Pillow.init()
 
     def read(self, raw: Any) -> Pixels:
         return self._kept(shrunk(decoded(raw, self._least), self._least))
