@@ -38,7 +38,7 @@ Marks = Iterator[str]  # yields the name of what has just been reached
 def likeness_way(folder: str) -> Marks:
     import pyarrow as pa
 
-    from likeness.api import plan_of
+    from likeness.choice import plan_of
     from likeness.engine import Engine
     from likeness.sources import read
     from likeness.sources.base import Quarantine

@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import likeness
-from likeness.api import plan_of
+from likeness.choice import plan_of
 from likeness.engine import Engine
 from likeness.sources.base import Quarantine, Source
 from likeness.training import Descent, Learner

@@ -14,11 +14,11 @@ from conftest import TINY, Shell, lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likeness.api import plan_of
-from likeness.catalogue import pair
+from likeness.choice import plan_of
 from likeness.engine import Engine
 from likeness.errors import WrongCall
 from likeness.journey import Watch
+from likeness.keyvalue import pair
 from likeness.plans import Once
 from likeness.sources import read
 from likeness.sources.base import Labels

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import TINY, Shell, lines
+from conftest import PATIENCE, TINY, Shell, lines
 from PIL import Image as Pillow
 
 import likeness
 from likeness.__main__ import main
+from likeness.aligned import Aligned
 from likeness.catalogue import catalogue
 
 
@@ -71,7 +75,8 @@ def test_help_and_call_errors_need_no_torch(tmp_path: Path) -> None:
         (["train", "{data}", "simclr", "temprature=1"], ["temprature", "did you mean 'temperature'?", "likeness show"]),
         (["train", "{data}", "simcrl"], ["no recipe 'simcrl'", "did you mean 'simclr'?"]),
         (["train", "{data}", "simclr", "steps"], ["'steps' is no KEY=VALUE"]),
-        (["train", "{data}", "steps=3", "simclr"], ["'simclr' is no KEY=VALUE"]),
+        (["train", "{data}", "steps=3", "simclr"], ["'simclr' is no KEY=VALUE; a recipe stands first: simclr steps=3"]),
+        (["train", "{data}", "simclr", "moco"], ["'moco' is no KEY=VALUE; only one recipe is named"]),
         (["train", "{data}", "nosuch.yaml"], ["nosuch.yaml does not exist"]),
         (["train", "{data}", "device=gpu", "steps=1"], ["device 'gpu'", "auto, cpu, cuda or mps"]),
         (["train", "{data}", "--budget", "soon"], ["budget 'soon' is no time"]),
@@ -119,6 +124,7 @@ def test_training_says_plan_progress_and_what_is_next(shell: Shell, shapes: Path
     assert "SimCLR · Residual" in done.out
     assert "step 3/3" in done.out
     assert "(chance 3.43)" in done.out
+    assert re.search(r"items kept +in RAM: 34 kB in all, of \S+ [GM]B that they may take there\n", done.out)
     assert "Ctrl-C saves" in done.out
     assert f"likeness evaluate run {shapes}" in done.out
     assert max(map(len, done.out.splitlines())) < 400
@@ -215,6 +221,7 @@ def test_embedding_to_every_format(trained: Path, shapes: Path, tmp_path: Path) 
             "dim": 16,
             "fingerprint": likeness.load(trained).fingerprint,
             "quarantined": 0,
+            "roles": {"image": 16},
         }
         vectors[name] = likeness.Space.load(tmp_path / name).vectors if name != "x.npy" else np.load(tmp_path / name)
     np.testing.assert_allclose(vectors["x.npy"], vectors["x.parquet"], rtol=1e-6)
@@ -230,7 +237,7 @@ def test_embedding_to_every_format(trained: Path, shapes: Path, tmp_path: Path) 
     assert not [path for path in tmp_path.iterdir() if path.name.endswith((".part", ".parts"))]
 
 
-def _die_at_the_third(space: Any, *given: Any, real: Any = likeness.Space.save, made: list[int] = []) -> None:  # noqa: B006
+def _die_at_the_third(space: Any, *given: Any, real: Any = Aligned.save, made: list[int] = []) -> None:  # noqa: B006
     made.append(1)
     if len(made) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -240,7 +247,7 @@ def _die_at_the_third(space: Any, *given: Any, real: Any = likeness.Space.save, 
 def test_embedding_goes_on_where_it_was_killed(trained: Path, shapes: Path, tmp_path: Path) -> None:
     shell, small = Shell(tmp_path), {"likeness.embedding:SHARD": 10}
     call = ("embed", trained, shapes, "--out", "x.npy", "--json")
-    dying = small | {"likeness.embedding:Space.save": _die_at_the_third}
+    dying = small | {"likeness.embedding:Aligned.save": _die_at_the_third}
     assert shell(*call, changes=dying).code == -signal.SIGKILL
     shards = sorted((tmp_path / ".x.npy.parts").glob("*.parquet"))
     assert len(shards) == 2
@@ -270,3 +277,43 @@ def test_show_lists_everything_there_is(capsys: pytest.CaptureFixture[str]) -> N
     _, out, _ = said(capsys, "show", "simclr")
     assert "method.objective.temperature" in out
     assert "optimizer.learning_rate" in out
+
+
+class Deleted:
+    """Interrupted while it is deleted, where Python raises nothing."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+        for _ in range(1000):
+            pass  # here the signal is noticed
+
+
+def _lose_an_interrupt(*given: Any, **named: Any) -> None:
+    Deleted()
+    time.sleep(PATIENCE)
+
+
+INTERRUPTED = """
+import pathlib, signal, time
+signal.raise_signal(signal.SIGINT)
+time.sleep(0.05)
+pathlib.Path("whole").touch()
+"""
+
+
+def _interrupt_an_import(*given: Any, **named: Any) -> None:
+    Path("interrupted.py").write_text(INTERRUPTED)
+    sys.path.insert(0, os.getcwd())
+    importlib.import_module("interrupted")
+    time.sleep(PATIENCE)
+
+
+def test_ctrl_c_while_a_module_is_imported_waits_for_its_end(shell: Shell, shapes: Path) -> None:
+    done = shell("doctor", shapes, changes={"likeness.commands.doctor:diagnose": _interrupt_an_import})
+    assert done.failed(130) == "interrupted"
+    assert (shell.cwd / "whole").exists()
+
+
+def test_ctrl_c_where_python_can_raise_nothing_ends_a_command(shell: Shell, shapes: Path) -> None:
+    done = shell("doctor", shapes, changes={"likeness.commands.doctor:diagnose": _lose_an_interrupt})
+    assert done.failed(130) == "interrupted"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import time
 import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from PIL import ImageOps
 
 from likeness.modalities import Unreadable
 from likeness.modalities.decode import decoded
+from likeness.modalities.header import header
+from likeness.modalities.limits import DECODING, TOGETHER
 
 NOISE = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)
 PHOTO = np.asarray(Pillow.fromarray(NOISE).resize((160, 120), Pillow.Resampling.BICUBIC))
@@ -92,6 +95,20 @@ def test_jpeg_agrees_with_pillow(options):
     assert decoded(stored(PHOTO, "JPEG", "L")).shape == (120, 160, 1)
 
 
+def test_jpegs_that_are_held_whole_while_they_are_decoded_wait_for_room():
+    """Those that come in several scans, however small they are wanted."""
+    plain, gathered = (stored(np.zeros((1800, 1700, 3), np.uint8), "JPEG", progressive=each) for each in (False, True))
+    with ThreadPoolExecutor(1) as thread:
+        with DECODING.taken(TOGETHER):
+            assert decoded(plain, 200).shape == (225, 213, 3)
+            waits, until = thread.submit(decoded, gathered, 200), time.monotonic() + 30
+            while not DECODING.waiting and not waits.done() and time.monotonic() < until:
+                time.sleep(0.001)
+            assert DECODING.waiting
+            assert not waits.done()
+        assert waits.result().shape == (225, 213, 3)
+
+
 def test_cmyk_has_its_colours():
     data = stored(PHOTO, "JPEG", "CMYK", quality=95)
     assert near(decoded(data), PHOTO, 2)
@@ -105,6 +122,10 @@ def test_a_photo_is_turned_as_the_camera_was_held(orientation):
     for kind in ("JPEG", "PNG", "WEBP"):
         data = stored(PHOTO, kind, exif=exif)
         assert near(decoded(data), np.asarray(ImageOps.exif_transpose(Pillow.open(io.BytesIO(data)))), 0.5), kind
+    for kind in ("JPEG", "PNG", "TIFF"):
+        data = stored(PHOTO, kind, exif=exif)
+        height, width = decoded(data).shape[:2]
+        assert header(data, decoded(data))[0] == (width, height), kind
 
 
 @pytest.mark.parametrize("damage", [b"II*\0\xff\xff\xff\xff", b"XX", b"MM\0*\0\0\0\x08\xff\xff"])

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image as Pillow
 from PIL import ImageEnhance
 from rich.console import Console
@@ -20,7 +21,7 @@ from rich.console import Console
 from likeness import read
 from likeness.commands.doctor import show
 from likeness.copies import Duplicates, Gists, duplicates
-from likeness.copies.exact import exact_copies
+from likeness.copies.exact import content, exact_copies
 from likeness.copies.items import Joined
 from likeness.copies.near import near_copies, threshold
 from likeness.diagnosis import Diagnosis
@@ -28,8 +29,9 @@ from likeness.doctor import doctor
 from likeness.errors import WrongCall
 from likeness.findings import lines
 from likeness.inspection import Inspector, formats, mixed
-from likeness.modalities import Image
+from likeness.modalities import Image, Unreadable
 from likeness.sources.base import Listed, Source
+from likeness.sources.population import identities
 
 CHANCE = np.random.default_rng(0)
 SOON = time.monotonic() + 3600
@@ -260,6 +262,20 @@ def test_near_copies_are_found_whatever_was_done_to_them(way: str, scenes: Path,
     assert all(0.85 < pair.score < 1 for pair in found.leaks)
 
 
+def test_values_in_memory_are_compared_whole() -> None:
+    one, other = torch.zeros(2, 1, 40, 40, dtype=torch.bfloat16)
+    other[0, 20, 20] = 1
+    assert exact(read([one, other, one.clone()]))[0] == [["0", "2"]]
+    assert len({*identities(one), *identities(other), *identities(one.clone())}) == 2
+    red, blue = (Pillow.new("P", (40, 40)) for _ in range(2))
+    red.putpalette([255, 0, 0])
+    blue.putpalette([0, 0, 255])
+    assert exact(read([red, blue, red.copy()]))[0] == [["0", "2"]]
+    assert len({*identities(red), *identities(blue), *identities(red.copy())}) == 2
+    with pytest.raises(Unreadable, match="values of type object cannot be compared"):
+        content(object())
+
+
 def test_a_copy_of_a_copy_is_one_group_and_exact_copies_are_no_near_ones(tmp_path: Path) -> None:
     for label in ("sea", "sky"):
         (tmp_path / label).mkdir()
@@ -288,8 +304,8 @@ def test_the_threshold_rises_until_few_pairs_are_doubtful() -> None:
 
 
 def test_equal_sizes_and_middles_do_not_make_copies(tmp_path: Path) -> None:
-    for name, content in (("a", b"x" * 5000), ("b", b"y" + b"x" * 4999), ("c", b"x" * 5000), ("d", b"x" * 4999)):
-        (tmp_path / f"{name}.jpg").write_bytes(content)
+    for name, held in (("a", b"x" * 5000), ("b", b"y" + b"x" * 4999), ("c", b"x" * 5000), ("d", b"x" * 4999)):
+        (tmp_path / f"{name}.jpg").write_bytes(held)
     assert exact(read(tmp_path)) == ([["a.jpg", "c.jpg"]], 4)
 
 
@@ -343,6 +359,8 @@ def test_what_training_costs_is_told(found: Diagnosis) -> None:
     assert plan.memory > 1e5
     assert plan.disk > 8 * plan.parameters
     assert "waiting for data" in dict(lines(found))["cost"]
+    assert dict(lines(found))["items kept"] == plan.kept
+    assert plan.kept.startswith("in RAM: ")
 
 
 def test_forms_of_many_files_are_told_by_their_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_an_onnx_file_that_differs_is_refused_and_deleted(
     def other(*_: object, **__: object) -> None:
         (tmp_path / "out" / "encoder.onnx").write_bytes(b"")
 
-    monkeypatch.setattr("likeness.export._write_onnx", other)
+    monkeypatch.setattr("likeness.export.write_network", other)
     monkeypatch.setattr("likeness.export._difference", lambda *_: float("nan"))
     with pytest.raises(Failed, match="differs from torch"):
         export(kept(tmp_path / "run", SMALL, modality), "onnx", tmp_path / "out")
@@ -126,8 +126,8 @@ def test_one_role_of_several_is_exported_under_its_own_names(modality: Image, tm
     run.mkdir()
     both = {role: Kept(SMALL, SMALL.build()) for role in ("left", "right")}
     write_encoder(run, both, {"left": modality, "right": modality})
-    with pytest.raises(WrongCall, match="several encoders"):
-        export(run, "safetensors", tmp_path / "out")
+    with pytest.raises(WrongCall, match="no role 'rihgt'; did you mean 'right'"):
+        export(run, "safetensors", tmp_path / "out", role="rihgt")
     done = export(run, "safetensors", tmp_path / "out", role="right")
     stored = load_file(done.files[0])
     assert all(torch.equal(stored[name], value) for name, value in both["right"].module.state_dict().items())

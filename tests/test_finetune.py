@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SIDE, Shell, images, shape
+from conftest import SIDE, TINY, Shell, images, shape
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -125,7 +125,6 @@ def test_from_scratch_is_allowed_where_a_network_is_named(shapes: Path, tmp_path
         "finetune",
         encoder=Residual(widths=(8, 16)),
         labels="label",
-        rate=1.0,
         steps=40,
         out=tmp_path / "run",
         **FAST,
@@ -171,6 +170,25 @@ def test_what_is_missing_is_said_in_one_line(
     (shell.cwd / "one.csv").write_text("id,label\nred/00.png,red\nred/01.png,red\nred/02.png,\n")
     line = shell("train", shapes, "finetune", *(word.format(run=trained) for word in words), "holdout=0").failed(2)
     assert all(part in line for part in told), line
+
+
+@pytest.mark.parametrize("field", ["freeze=0.2", "last=1", "lora=4", "layer_decay=0.5", "fresh=[stem]"])
+def test_how_weights_change_means_nothing_without_weights(field: str, shell: Shell, shapes: Path) -> None:
+    line = shell("train", shapes, "simclr", *TINY, field, "steps=1").failed(2)
+    assert line.startswith(field.partition("=")[0])
+    assert "means nothing without weights that exist: name them with from=RUN, or leave it out" in line
+
+
+def test_ids_that_a_file_of_labels_has_alone_are_counted(shell: Shell, trained: Path, shapes: Path) -> None:
+    known = "".join(f"{colour}/{n:02}.png,{colour}\n" for colour in ("red", "blue") for n in range(24))
+    (shell.cwd / "all.csv").write_text(f"id,label\n{known}")
+    (shell.cwd / "more.csv").write_text(f"id,label\ngreen/1.png,green\n{known}green/2.png,green\n")
+    said = "2 of 50 ids in more.csv are no items here (the first: 'green/1.png')"
+    call = ("train", shapes, "finetune", f"from={trained}", "steps=1")
+    assert said in shell(*call, "labels=more.csv").out
+    assert "are no items here" not in shell(*call, "labels=all.csv").out
+    assert said in shell("evaluate", trained, shapes, "--labels", "more.csv", "--json").json["notes"]
+    assert "are no items here" not in shell("evaluate", trained, shapes, "--labels", "all.csv").out
 
 
 # The method -----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from likeness.encoders import Residual
 from likeness.engine import Engine
 from likeness.methods import Method, SimCLR, SwAV
+from likeness.methods.paired import Paired
 from likeness.objectives import Objective
 from likeness.plans import Once
 from likeness.recipe import Recipe
@@ -34,12 +35,17 @@ ITEMS = 8
 TILE = 5  # less than a batch: what streams, does
 
 
+def one_role() -> dict[str, type[Method]]:
+    """Methods of one role; those of two have tests of their own."""
+    return {name: kind for name, kind in Method.names().items() if not issubclass(kind, Paired)}
+
+
 def variants(**facts: Any) -> dict[str, Method]:
     """Every method of the package, and every pairing and objective in one that reads what they do: whole, streaming
     and learned. A new one has only to be imported by its package.
     """
     found: dict[str, Method] = {}
-    for name, kind in Method.names().items():
+    for name, kind in one_role().items():
         if ":" not in name:  # none of a test's own
             found[name] = small(kind)
             if "split" in kind.model_fields:
@@ -277,7 +283,7 @@ def test_supervision_is_one_word() -> None:
 
 
 def test_the_suite_sees_every_method() -> None:
-    assert {name.split()[0] for name in METHODS} >= {name for name in Method.names() if ":" not in name}
+    assert {name.split()[0] for name in METHODS} >= {name for name in one_role() if ":" not in name}
     assert issubclass(Method, Recipe)
 
 
@@ -288,3 +294,13 @@ def test_objectives_that_a_method_has_no_use_for_are_refused() -> None:
         Method.of({"kind": "MoCo", "objective": "BarlowTwins"})
     with pytest.raises(WrongCall, match="choose one that reads assignments"):
         Method.of({"kind": "SwAV", "objective": "InfoNCE"})
+
+
+def test_queues_that_the_items_bound_are_told() -> None:
+    """On the screen, beside the other reasons of a plan."""
+    plan = Once(method=METHODS["MoCo"].model_copy(update={"queue": 65536}), optimizer=SGD(learning_rate=0.1))
+    assert plan.because == ("queue 50, not 65,536: half of 100 items at most",)
+    built: Any = plan.method.build()
+    assert len(built.queue.vector) == 50
+    assert Once(method=METHODS["MoCo"], optimizer=SGD(learning_rate=0.1)).because == ()
+    assert Once(method=METHODS["SwAV"].model_copy(update={"queue": 0}), optimizer=SGD(learning_rate=0.1)).because == ()

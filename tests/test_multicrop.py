@@ -16,12 +16,14 @@ from conftest import FORKS, PATIENCE, TINY, Shell, lines
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
-from likeness.api import plan_of, steps
-from likeness.catalogue import catalogue, pair
+from likeness.api import steps
+from likeness.choice import plan_of
+from likeness.catalogue import catalogue
 from likeness.encoders import Residual, Timm
 from likeness.engine import Engine, with_shared_norm
 from likeness.errors import WrongCall
 from likeness.journey import Watch
+from likeness.keyvalue import pair
 from likeness.modalities import Image, ImageAugmentation, Names, Several
 from likeness.parts import Tower, mlp
 from likeness.plans import Once

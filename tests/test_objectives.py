@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from likeness.objectives import InfoNCE, Objective, similarity
 from likeness.objectives.infonce import contrast
-from likeness.relations import Relation, SameItem, SameLabel
+from likeness.relations import Relation, SameContent, SameItem, SameLabel, Transported
 from likeness.relations.base import Pairs, Tile
 from likeness.views import Embeddings, Origin
 
@@ -72,6 +72,14 @@ def pairs(items: int, labels: int = 5, seed: int = 0, dtype: torch.dtype = torch
     label[torch.arange(items) % 8 == 7] = torch.nan
     origin = Origin(torch.arange(items).repeat(2), torch.arange(2).repeat_interleave(items), {"label": label.repeat(2)})
     return Embeddings(torch.cat([one, two]).to(dtype).requires_grad_(), origin)
+
+
+def captioned(z: Embeddings, seed: int = 0) -> Embeddings:
+    """Each item accepts up to three of twelve captions, and each row shows one of them; some show none."""
+    source, item = torch.Generator().manual_seed(seed), z.origin.item
+    accepts = torch.randint(13, (int(item.max()) + 1, 3), generator=source)[item] * 2**40
+    content = accepts.gather(1, torch.randint(3, (len(z), 1), generator=source))[:, 0]
+    return Embeddings(z.vector, Origin(item, z.origin.view, {"content": content, "accepts": accepts}))
 
 
 def moved(z: Embeddings, items: int, views: int) -> Embeddings:
@@ -166,7 +174,7 @@ def forms(dtype: torch.dtype) -> dict[str, Callable[[], Case]]:
     copy = Embeddings(z.vector, Origin(z.origin.item, z.origin.view, z.origin.known))
     branch = Embeddings(other.vector.repeat(2, 1)[:80], z.origin)  # another tower's embeddings of the same views
     half = z[torch.arange(80) % 2 == 0]
-    both = Embeddings.cat(z, queue)
+    both, said, told_of = Embeddings.cat(z, queue), captioned(half), captioned(apart, seed=1)
     return {
         "own": lambda: (z, z, SameItem()(z, z)),
         "own, told as strangers": lambda: (z, copy, SameItem()(z, copy)),
@@ -175,6 +183,9 @@ def forms(dtype: torch.dtype) -> dict[str, Callable[[], Case]]:
         "labels of others": lambda: (z, apart, SameLabel()(z, apart)),
         "some without a positive": lambda: (z, apart, SameItem()(z, apart)),
         "share of a process": lambda: (half, z, SameItem()(half, z)),
+        "captions": lambda: (said, told_of, SameContent()(said, told_of)),
+        "own captions": lambda: (said, said, SameContent()(said, said)),
+        "transported": lambda: (half, apart, Transported()(half, apart)),
         "beside a queue": lambda: (half, both, SameItem()(half, z).only_positives() | SameItem()(half, queue)),
         "turned": lambda: (apart, half, SameItem()(half, apart).T),
         "weighed and graded": lambda: (z, other, told(80, 60, dtype=dtype)),

@@ -12,7 +12,18 @@ import torch
 from test_objectives import Largest, Told, forms, mean, moved, pairs, published, slopes, told
 from torch import Tensor, nn
 
-from likeness.objectives import Align, AlignUniform, CyCLIP, InfoNCE, Margin, Objective, Sigmoid, Triplet, similarity
+from likeness.objectives import (
+    Align,
+    AlignUniform,
+    CyCLIP,
+    InfoNCE,
+    Margin,
+    Matryoshka,
+    Objective,
+    Sigmoid,
+    Triplet,
+    similarity,
+)
 from likeness.objectives.margin import Mining
 from likeness.relations import Pairing, Relation, SameItem, SameLabel
 from likeness.views import Embeddings, Origin
@@ -47,6 +58,8 @@ def variants(tile: int | None = None) -> dict[str, Objective]:
         found[f"Triplet {mining}{' soft' * soft}"] = Triplet(margin=0.3, mining=mining, soft=soft, tile=tile)
     found["Margin cosine"] = Margin(margin=0.6, distance="cosine", tile=tile)
     found["Triplet cosine"] = Triplet(distance="cosine", tile=tile)
+    found["Matryoshka"] = Matryoshka(objective=found["Margin"], dims=(4, 16), weights=(1.0, 3.0))
+    found["Matryoshka learned"] = Matryoshka(objective=found["Sigmoid"])
     return found
 
 
@@ -211,12 +224,23 @@ def cyclip(one: CyCLIP, q: Embeddings, k: Embeddings, t: Table, contrast: float)
     return contrast + float(one.in_modal * in_modal + one.cross_modal * cross) / len(paired)
 
 
+def short(z: Embeddings, length: int) -> Embeddings:
+    return Embeddings(z.vector[:, :length], z.origin)
+
+
 def by_loops(one: Any, q: Embeddings, k: Embeddings, relation: Relation, part: Any) -> float:
     c, (t, w) = similarity(q, k).detach().tolist(), (x.tolist() for x in relation.dense())
     if type(one) is AlignUniform:
         return align_uniform(one, q, k, t)
     if type(one) is CyCLIP:
         return cyclip(one, q, k, t, mean(one.contrast, q, k, relation, part).item())
+    if type(one) is Matryoshka:
+        lengths, weights = one.dims or (16, 8, 4, 2), one.weights or (1, 1, 1, 1)
+        each = [
+            by_loops(one.objective, short(q, length), short(k, length), relation, part and part[n])
+            for n, length in enumerate(lengths)
+        ]
+        return sum(weight * value for weight, value in zip(weights, each, strict=True)) / sum(weights)
     row = ROWS[type(one).__name__]
     found = [row(one, c[n], t[n], w[n]) for n in range(len(c))]
     return sum(total for total, _ in found) / sum(count for _, count in found)

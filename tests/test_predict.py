@@ -18,6 +18,7 @@ from conftest import Shell, shape, write_shapes
 
 import likeness
 from likeness.__main__ import main
+from likeness.aligned import Aligned
 from likeness.encoders import Head, Kept, Residual
 from likeness.errors import WrongCall
 from likeness.folder import write_encoder
@@ -132,7 +133,7 @@ def test_what_cannot_be_read_is_left_out_and_named(shell: Shell, tuned: Path, tm
     assert ids == ["blue/00.png", "blue/01.png", "blue/02.png", "red/00.png", "red/02.png"]
 
 
-def _die_at_the_third(space: Any, *given: Any, real: Any = likeness.Space.save, made: list[int] = []) -> None:  # noqa: B006
+def _die_at_the_third(space: Any, *given: Any, real: Any = Aligned.save, made: list[int] = []) -> None:  # noqa: B006
     made.append(1)
     if len(made) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -142,7 +143,7 @@ def _die_at_the_third(space: Any, *given: Any, real: Any = likeness.Space.save, 
 def test_it_goes_on_where_it_was_killed(shell: Shell, tuned: Path, shapes: Path) -> None:
     small = {"likeness.embedding:SHARD": 10}
     call = ("predict", tuned, shapes, "--out", "p.csv", "--json")
-    assert shell(*call, changes=small | {"likeness.embedding:Space.save": _die_at_the_third}).code == -signal.SIGKILL
+    assert shell(*call, changes=small | {"likeness.embedding:Aligned.save": _die_at_the_third}).code == -signal.SIGKILL
     first = min((shell.cwd / ".p.csv.parts").glob("*.parquet"))
     kept, before = shell.cwd / "kept.parquet", first.stat().st_mtime_ns
     os.link(first, kept)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -82,6 +83,26 @@ def test_all_errors_come_at_once_on_one_line() -> None:
 def test_what_is_no_method_is_refused(tree: object, told: str) -> None:
     with pytest.raises(WrongCall, match=told):
         Method.of(tree)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "told"),
+    [
+        (InfoNCE, {"temprature": 0.1}, ["InfoNCE has no 'temprature'; did you mean 'temperature'?"]),
+        (InfoNCE, {"temperature": -1}, ["temperature: input should be greater than 0 (got -1)"]),
+        (SimCLR, {"objective": {"kind": "InfoNCE", "warmth": 1}, "splitt": 3}, ["objective.warmth is no", "'split'?"]),
+        (SimCLR, {"objective": 3}, ["objective: ", "(got 3)"]),
+        (SGD, {"nesterov": "maybe"}, ["nesterov: input should be", "(got 'maybe')"]),
+    ],
+)
+def test_what_is_wrong_in_python_is_said_on_one_line(
+    kind: type[Recipe], fields: dict[str, Any], told: list[str]
+) -> None:
+    with pytest.raises(WrongCall) as said:
+        kind(**fields)
+    text = str(said.value)
+    assert "\n" not in text
+    assert all(part in text for part in told), text
 
 
 @pytest.mark.parametrize("text", ["- 1\n", "a: [\n", "just words\n", ""])

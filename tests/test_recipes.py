@@ -20,33 +20,55 @@ from likeness.sources import read
 BOOK = catalogue()
 AFTER = {"finetune", "distil"}  # these need an encoder to start from: their own tests have one
 NAMES = sorted(set(BOOK.recipes) - AFTER)
+PAIRS = [name for name in NAMES if "roles" in BOOK.whole(BOOK.recipe(name))["method"]]
 NARROW = {"projection": [16, 8], "prediction": 12, "prototypes": 10, "queue": 24, "hidden": 12, "widths": [8, 16]}
+SMALL = {"batch": 16, "precision": "float32", "workers": 1, "device": "cpu"}
+BAG = {"kind": "NgramBag", "dim": 24, "tokens": {"kind": "Hashed", "buckets": 512}}
 every = pytest.mark.parametrize("name", NAMES)
+
+
+def trained_on(name: str, shapes: Path, tmp_path: Path) -> Path:
+    """A folder of pictures; where two roles are asked for, a table that has a caption beside each."""
+    if name not in PAIRS:
+        return shapes
+    pictures = sorted(shapes.rglob("*.png"))
+    table = tmp_path / "captions.csv"
+    rows = [f"{path},a {path.parent.name} number {n}" for n, path in enumerate(pictures)]
+    table.write_text("\n".join(["image,caption", *rows]) + "\n")
+    return table
 
 
 def small(name: str) -> dict[str, Any]:
     """Overrides that make a recipe quick and change nothing else: narrow heads, small batches, a small encoder."""
+    if name in PAIRS:
+        return {
+            **SMALL,
+            "encoders.image": {"kind": "Residual", "widths": [8, 16]},
+            "encoders.text": BAG,
+            "embed_dim": 16,
+        }
     tree = BOOK.overridden(BOOK.recipe(name), [("encoder", "residual")], name)
     narrow = {
         place.name: NARROW[place.path[-1]]
         for place in BOOK.places(tree)
         if place.path[0] == "method" and place.path[-1] in NARROW
     }
-    return {"encoder": "residual", "batch": 16, "precision": "float32", "workers": 1, "device": "cpu", **narrow}
+    return {"encoder": "residual", **SMALL, **narrow}
 
 
 @every
 def test_trains_on_a_folder_by_its_name(name: str, shapes: Path, tmp_path: Path) -> None:
-    run = likeness.train(shapes, name, out=tmp_path / "run", steps=3, **small(name))
+    run = likeness.train(trained_on(name, shapes, tmp_path), name, out=tmp_path / "run", steps=3, **small(name))
     assert run.summary.steps == 3
-    assert run.space.vectors.shape == (48, 16)
+    for role in ("image", "text") if name in PAIRS else (None,):
+        assert run.of(role).vectors.shape == (48, 16)
     assert len(run.metrics) == 3
 
 
 @every
-def test_goes_on_bit_for_bit(name: str, shapes: Path) -> None:
+def test_goes_on_bit_for_bit(name: str, shapes: Path, tmp_path: Path) -> None:
     """From a checkpoint of step 2: queues, momentum targets, memories and prototypes are as if nothing had been."""
-    source, engine = read(shapes), Engine(torch.device("cpu"))
+    source, engine = read(trained_on(name, shapes, tmp_path)), Engine(torch.device("cpu"))
     tree = BOOK.overridden(BOOK.recipe(name), [*small(name).items(), ("steps", 5)], name)
     plan = Once.of(tree).fitted(source, engine)
     states: list[Any] = []

@@ -220,6 +220,32 @@ class TestTrouble:
             source.raw("image", 0).read_bytes()
         assert Flaky.asked["00.png"] == 1
 
+    @pytest.mark.parametrize("what", ["shards/s-001.tar", "table/part-1.parquet"])
+    @pytest.mark.parametrize("change", [-700, 700, None])
+    def test_a_file_that_changes_while_it_is_read_part_by_part_ends_the_run(self, root, what, change, monkeypatch):
+        monkeypatch.setattr("likeness.headroom.memory_size", lambda: 12_000.0)
+        monkeypatch.setattr("likeness.modalities.remote.OFTEN", 0.0)
+        folder = what.partition("/")[0]
+        source, size = read(f"{root}/{folder}/"), len(files()[what])
+        assert source.raw("image", 0) == png(0)
+        if change is None:
+            Flaky().rm_file(f"/bucket/{what}")
+        else:
+            Flaky().pipe_file(f"/bucket/{what}", (files()[what] + bytes(700))[: size + change])
+        reader = Reader(source, {"image": likeness.modalities.Image(channels=3)}, 0, quarantine := Quarantine())
+        now = "is gone" if change is None else f"has {size + change:,}"
+        with pytest.raises(
+            Failed, match=rf"{what} has changed: it had {size:,} bytes when it was listed, now it {now}; "
+        ):
+            reader.read("image", range(ITEMS))
+        assert not len(quarantine)
+
+    def test_a_file_that_ends_earlier_is_told_without_asking_its_size(self, root):
+        source = read(f"{root}/shards/")
+        Flaky().pipe_file("/bucket/shards/s-001.tar", files()["shards/s-001.tar"][:600])
+        with pytest.raises(Failed, match=r"s-001\.tar has changed: .* now it ends earlier; begin anew"):
+            source.raw("image", 11)
+
     @pytest.mark.parametrize(
         "form", ["nothing/", "nothing", "no.csv", "no.tar", "no.parquet", "no*/x.png", "a{0..1}.tar"]
     )

@@ -130,6 +130,10 @@ def test_a_finished_run_says_so(shell: Shell, shapes: Path, whole: Path) -> None
     assert done.code == 0
     assert "run is finished: 16 steps" in done.out
     assert shell("train", shapes, "--out", "run", "--resume", "--json").json["steps"] == STEPS
+    for more in (["steps=17"], ["simclr"]):
+        line = shell("train", shapes, *more, "--out", "run", "--resume").failed(2)
+        assert "run was begun with" in line
+        assert "another --out" in line
     assert {path: path.read_bytes() for path in (shell.cwd / "run").rglob("*") if path.is_file()} == before
 
 

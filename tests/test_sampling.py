@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import likeness
-from likeness.api import plan_of
-from likeness.catalogue import pair
+from likeness.choice import plan_of
 from likeness.chance import shuffled
 from likeness.errors import WrongCall
+from likeness.keyvalue import pair
 from likeness.sources.base import Labels, Listed, Source, numbered
 from likeness.sources.population import Population
 from likeness.sources.sampling import Balanced, Distinct, Grouped, Labelled, Passes, Sampling, Shuffle, Weighted, share

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import tarfile
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,11 +23,16 @@ import pytest
 from conftest import COLOURS, TINY, Shell, lines, shape
 from PIL import Image as Pillow
 
+from likeness.copies.exact import exact_copies
+from likeness.copies.items import Joined
 from likeness.errors import Failed, WrongCall
+from likeness.inspection import formats
 from likeness.modalities.base import Unreadable
 from likeness.sources import read
 from likeness.sources.base import Source
 from likeness.sources.blocked import Shard
+from likeness.sources.data import Data
+from likeness.sources.feed import readable
 from likeness.sources.forms import check, expanded
 from likeness.sources.population import Population
 from likeness.sources.ranges import Local
@@ -85,6 +92,15 @@ def little_memory(monkeypatch: pytest.MonkeyPatch, memory: float = MANY) -> None
     monkeypatch.setattr("likeness.headroom.memory_size", lambda: memory)
 
 
+def break_group(file: Path, group: int) -> None:
+    """Damage the pictures of a row group."""
+    chunk = pq.read_metadata(file).row_group(group).column(0)
+    damaged = bytearray(file.read_bytes())
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    damaged[start : start + 40] = b"\xff" * 40
+    file.write_bytes(damaged)
+
+
 def contents(source: Source) -> dict[str, list[Any]]:
     return {role: [source.raw(role, row) for row in range(len(source))] for role in source.roles}
 
@@ -132,8 +148,11 @@ class TestRowGroups:
         barrier = Barrier(4)
 
         def ask(_: int) -> list[Any]:
-            barrier.wait()
-            return [column.cell(row) for row in range(8, 40)]
+            rows = []
+            for group in range(8, 40, 8):
+                barrier.wait()  # or one that lags behind would read anew what is kept no more
+                rows += [column.cell(row) for row in range(group, group + 8)]
+            return rows
 
         with ThreadPoolExecutor(4) as threads:
             found = list(threads.map(ask, range(4)))
@@ -144,19 +163,27 @@ class TestRowGroups:
             assert sum(groups._taken.values()) <= groups._room or len(groups._kept) <= 2
 
     def test_a_broken_row_group_costs_its_own_items_alone(self, folder, monkeypatch):
-        file = folder / "test-00.parquet"
-        chunk = pq.read_metadata(file).row_group(2).column(0)
-        damaged = bytearray(file.read_bytes())
-        start = chunk.dictionary_page_offset or chunk.data_page_offset
-        damaged[start : start + 40] = b"\xff" * 40
-        file.write_bytes(damaged)
+        break_group(folder / "test-00.parquet", 2)
         little_memory(monkeypatch)
         source = read(folder)
-        for row in (16, 23):
-            with pytest.raises(Unreadable, match=r"row group 2 of .*test-00\.parquet cannot be read"):
+        errors = []
+        for row in (16, 16, 23):
+            with pytest.raises(Unreadable, match=r"row group 2 of .*test-00\.parquet cannot be read") as error:
                 source.raw("image", row)
+            errors.append(error.value)
+        assert len({id(each) for each in errors}) == 3, "one that is raised again holds all that was at hand before"
         assert source.raw("image", 15)
         assert source.raw("image", 25)
+
+    def test_a_broken_row_group_is_passed_over_by_all_who_only_look(self, folder, monkeypatch):
+        break_group(folder / "test-00.parquet", 0)
+        little_memory(monkeypatch)
+        source = read(folder)
+        fitted = Data().fitted(source)
+        assert formats(source)[0]["bytes"] > 50
+        assert readable(source, "image", fitted.modality["image"], range(len(source)), 1)[0] == [8]
+        assert len(Population.of(source).content("image")) == len(source)
+        assert exact_copies(Joined([source]), np.zeros(0, np.int64), math.inf).compared == len(source)
 
     def test_little_room_is_told(self, folder, monkeypatch):
         little_memory(monkeypatch)
@@ -200,12 +227,12 @@ def write_shards(folder: Path, shards: int = 2, each: int = 12) -> Path:
 class TestTars:
     def test_members_of_one_name_are_one_item(self, tmp_path):
         source = read(write_shards(tmp_path) / "s-001.tar")
-        assert source.roles == {"image": "Image"}
+        assert source.roles == {"image": "Image", "text": "Text"}
         assert source.ids[:2] == ["1/000", "1/001"]
+        assert [source.raw("text", row) for row in (0, 1)] == ["a blue square", "a red square"]
         assert source.raw("image", 5) == png(17, "red")
         assert source.table.slice(0, 4).to_pydict() == {
             "label": [0, 1, 0, 1],
-            "text": [f"a {colour} square" for colour in ("blue", "red", "blue", "red")],
             "roll": [0, 0, 0, 1],
             "made": [{"by": "us"}] * 4,
         }
@@ -289,6 +316,10 @@ class TestTars:
         assert source.table["n"].to_pylist() == ["1", "x", "[1]"]
         assert source.table["s"].to_pylist() == ["?", None, None]
         assert source.table["json.id"].to_pylist() == [7, None, None]
+
+    def test_an_empty_class_is_unknown(self, tmp_path):
+        members = {"0.png": PNG, "0.cls": b" \n", "1.png": PNG, "1.cls": b"7"}
+        assert read(write_tar(tmp_path / "a.tar", members)).table["label"].to_pylist() == [None, 7]
 
     def test_of_a_tar_cut_anywhere_whole_members_are_used(self, tmp_path):
         whole = write_tar(tmp_path / "s.tar", {f"{n}.png": PNG for n in range(3)}).read_bytes()
@@ -376,6 +407,27 @@ class TestIndex:
         indexed(Local.of(str(path)), lambda name: bool(asked.append(name)))
         assert asked
 
+    def test_a_tar_that_took_the_place_of_another_is_read_anew(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("LIKENESS_CACHE", str(tmp_path / "cache"))
+        path = write_tar(tmp_path / "a.tar", {"0.png": png(0), "0.cls": b"1"})
+        os.utime(path, (1e9, 1e9))
+        before = read(path)
+        other = write_tar(tmp_path / "b.tar", {"0.png": png(1), "0.cls": b"2", "1.png": png(2)})
+        os.utime(other, (1e9, 2e9))
+        other.replace(path)
+        for _ in range(2):  # of the file, and of the index that was kept
+            after = read(path)
+            assert (after.ids, after.labels.names, after.raw("image", 1)) == (["0", "1"], ["2"], png(2))
+        assert before.raw("image", 0) == png(0)
+
+    def test_a_tar_of_the_same_size_and_time_is_read_anew(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("LIKENESS_CACHE", str(tmp_path / "cache"))
+        for name in (b"1", b"2"):
+            path = write_tar(tmp_path / "a.tar", {"0.png": PNG, "0.cls": name})
+            os.utime(path, (1e9, 1e9))
+            assert read(path).labels.names == [name.decode()]
+            time.sleep(0.02)  # more than a tick of the clock of files
+
     def test_nothing_is_kept_of_what_was_just_written(self, tmp_path, monkeypatch):
         monkeypatch.setenv("LIKENESS_CACHE", str(tmp_path / "cache"))
         read(write_shards(tmp_path / "tars", 1))
@@ -390,8 +442,8 @@ class TestTraining:
         write_shards(tmp_path / "tars")
         source = "tars/s-{000..001}.tar"
         for words in (
-            ("train", source, "simclr", *TINY, "steps=3", "labels=label", "--out", "run"),
-            ("doctor", source),
+            ("train", source, "simclr", *TINY, "steps=3", "labels=label", "role=image", "--out", "run"),
+            ("doctor", source, "simclr", "role=image"),
             ("embed", "run", source, "--out", "v.parquet"),
         ):
             done = shell(*words)

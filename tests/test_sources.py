@@ -17,32 +17,15 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-import likeness.modalities
 from likeness.errors import Failed, WrongCall
 from likeness.sources import read
 from likeness.sources.arrays import channel_axis
 from likeness.sources.base import Quarantine
 from likeness.sources.forms import check, columns_of
+from likeness.sources.labelled import labels_of
 from likeness.sources.patterns import Excluded, matcher
 
 PNG = b"\x89PNG\r\n\x1a\n"  # how a PNG begins, which is all that is looked at here
-
-
-class Said:
-    """Stands for a modality of strings and lists of strings."""
-
-    @classmethod
-    def label(cls):
-        return "Text"
-
-    @classmethod
-    def claims(cls, raw):
-        return isinstance(raw, str) or (isinstance(raw, list) and isinstance(raw[0], str))
-
-
-@pytest.fixture
-def texts_too(monkeypatch):
-    monkeypatch.setattr(likeness.modalities, "MODALITIES", (*likeness.modalities.MODALITIES, (Said, None)))
 
 
 def files(root: Path, *names: str) -> Path:
@@ -145,8 +128,8 @@ class TestFolder:
             read(f"{tmp_path}{slash}")
 
     def test_a_folder_of_other_things_says_what_they_are(self, tmp_path):
-        with pytest.raises(Failed, match=r"nothing that can be read: 2 files \(\.txt 2\); expected image files"):
-            read(files(tmp_path, "a.txt", "b.txt"))
+        with pytest.raises(Failed, match=r"nothing that can be read: 2 files \(\.xml 2\); expected image, .* files"):
+            read(files(tmp_path, "a.xml", "b.xml"))
 
     def test_a_folder_of_tables_says_to_name_one(self, tmp_path):
         with pytest.raises(Failed, match=r"name one of its tables or arrays, such as .*labels\.csv"):
@@ -229,7 +212,7 @@ class TestGlobsAndLists:
         files(tmp_path, "sets/list.txt", "photos/a.png", "photos/#b.png")
         (tmp_path / "sets/list.txt").write_text("# a comment\n../photos/a.png\r\n\n./../photos/#b.png\n")
         source = read(f"@{tmp_path}/sets/list.txt")
-        assert source.ids == ["../photos/a.png", "./../photos/#b.png"]
+        assert source.ids == ["../photos/a.png", "../photos/#b.png"]
         assert all(source.raw("image", row).exists() for row in range(2))
 
     def test_a_list_is_cut_at_ends_of_lines_and_nowhere_else(self, tmp_path):
@@ -252,7 +235,20 @@ class TestGlobsAndLists:
 
     def test_a_path_listed_twice_is_refused(self):
         with pytest.raises(WrongCall, match=r"names 'a\.png' twice"):
-            read(["a.png", "b.png", "a.png"])
+            read(["a.png", "b.png", ".//a.png"])
+
+    @pytest.mark.parametrize("above", ["/data", "..", "../../data"])
+    def test_levels_of_paths_from_elsewhere_begin_below_what_all_lie_in(self, above):
+        source = read([f"{above}/cat/a.png", f"{above}/cow/b.png"])
+        assert (labels(source), source.ids[0]) == (["cat", "cow"], f"{above}/cat/a.png")
+        split = read([f"{above}/train/cat/a.png", f"{above}/test/dog/b.png"])
+        assert (split.table["split"].to_pylist(), labels(split)) == (["train", "test"], ["cat", "dog"])
+        for flat in ([f"{above}/cat/a.png"], [f"{above}/cat/a.png", "b/c.png"]):
+            assert (read(flat).labels, read(flat).notes) == (None, ())
+
+    def test_what_is_no_path_among_paths_is_named(self):
+        with pytest.raises(WrongCall, match="list holds paths, but value 1 is NoneType; leave it out"):
+            read(["a.png", None])
 
     def test_a_list_in_python(self, tmp_path):
         paths = [tmp_path / "b.png", str(tmp_path / "a.png")]
@@ -270,7 +266,7 @@ class TestWrongCalls:
         ):
             read("nosuchdri/cats")
 
-    @pytest.mark.parametrize("source", ["texts.txt.gz", "s.zip", "weights.pkl"])
+    @pytest.mark.parametrize("source", ["texts.h5", "s.zip", "weights.pkl"])
     def test_forms_that_are_not_read_are_named(self, tmp_path, source):
         files(tmp_path, source)
         with pytest.raises(WrongCall, match=r"likeness reads directories.*is not among them"):
@@ -412,6 +408,35 @@ class TestTables:
         assert source.table.column_names == ["note", "twin"]
         assert read(table, columns={"image": "twin"}).raw("image", 1) == Path("d.png")
 
+    def test_a_cell_may_be_large(self, tmp_path):
+        (tmp_path / "t.csv").write_text(f"image,note\na.png,{'x' * 3_000_000}\nb.png,y\n")
+        assert [len(note) for note in read(tmp_path / "t.csv").table["note"].to_pylist()] == [3_000_000, 1]
+
+    @pytest.mark.parametrize(
+        ("column", "codes", "names"),
+        [
+            (pa.nulls(3), [-1, -1, -1], []),
+            (pa.array(["y", None, "x"]).dictionary_encode(null_encoding="encode"), [1, -1, 0], ["x", "y"]),
+            (pa.DictionaryArray.from_arrays([2, 1, 0], ["y", "x", "y"]), [1, 0, 1], ["x", "y"]),
+            (pa.array([2, float("nan"), 10.0]).dictionary_encode(), [0, -1, 1], ["2", "10"]),
+            (pa.array([b"y", b"x", None]), [1, 0, -1], ["x", "y"]),
+        ],
+    )
+    def test_classes_of_odd_columns(self, column, codes, names):
+        found = read(pa.table({"image": [PNG] * 3, "label": column})).labels
+        assert (found.codes.tolist(), found.names) == (codes, names)
+
+    def test_labels_and_ids_of_bytes_are_text_or_refused(self):
+        assert read(pa.table({"image": [PNG] * 2, "id": [b"a", "ä".encode()]})).ids == ["a", "ä"]
+        with pytest.raises(WrongCall, match="column 'label' holds bytes that are no text in UTF-8"):
+            _ = read(pa.table({"image": [PNG], "label": [b"\xff"]})).labels
+        with pytest.raises(WrongCall, match="column 'id' holds bytes that are no text in UTF-8"):
+            read(pa.table({"image": [PNG], "id": [b"\xff"]}))
+
+    def test_a_column_without_any_label_is_no_label_to_train_on(self):
+        with pytest.raises(WrongCall, match="column 'label' of table is empty, so no item has a class"):
+            labels_of(read(pa.table({"image": [PNG], "label": pa.nulls(1)})), "label")
+
     def test_a_bad_row_is_named(self, tmp_path):
         (tmp_path / "t.csv").write_text("image,label\na.png,1\nb.png,2,3\n")
         with pytest.raises(Failed, match=r"t\.csv cannot be read: .*Row #3: Expected 2 columns, got 3"):
@@ -433,31 +458,12 @@ class TestTables:
         with pytest.raises(WrongCall, match=r"no column 'lable'; did you mean 'label'\? \(it has img, label\)"):
             read(hugging_face(label=[0, 1, 2]), columns={"label": "lable"})
 
-    def test_texts_say_what_can_be_read_today(self):
-        table = pa.table({"text": ["a dog", "a cat"]})
-        with pytest.raises(WrongCall, match=r"no column that can be encoded \(image\); it has text \(string\)"):
+    def test_numbers_are_no_items(self):
+        table = pa.table({"number": [1, 2]})
+        with pytest.raises(WrongCall, match=r"no column that can be encoded \(image, .*\); it has number \(int64\)"):
             read(table)
-        with pytest.raises(WrongCall, match=r"'text' \(string\) cannot be read as 'a'; likeness reads image"):
-            read(table, columns={"a": "text"})
-
-    def test_images_with_captions_are_read_as_images_until_texts_can_be(self):
-        source = read(hugging_face(caption=["a", "b", "c"]))
-        assert dict(source.roles) == {"image": "Image"}
-        assert source.table.column_names == ["caption"]
-
-    @pytest.mark.usefixtures("texts_too")
-    def test_texts_once_a_modality_claims_them(self):
-        source = read(hugging_face(captions=[["a", "b"], ["c"], None], other=["x", "y", "z"]))
-        assert dict(source.roles) == {"image": "Image", "text": "Text"}
-        assert [source.raw("text", row) for row in range(3)] == [["a", "b"], ["c"], None]
-        assert source.table.column_names == ["other"]
-
-    @pytest.mark.usefixtures("texts_too")
-    def test_several_columns_share_a_role_and_others_are_named_by_the_user(self):
-        table = pa.table({"c1": ["a", None], "c2": ["b", "d"], "en": ["e", "f"], "de": ["g.png", "h"]})
-        source = read(table, columns={"text": "c1+c2", "english": "en"})
-        assert [source.raw("text", row) for row in range(2)] == [["a", "b"], ["d"]]
-        assert source.raw("english", 1) == "f"
+        with pytest.raises(WrongCall, match=r"'number' \(int64\) cannot be read as 'a'; likeness reads image"):
+            read(table, columns={"a": "number"})
 
     def test_frames(self):
         columns = {"image": ["a.png", None, "c.png"], "label": [1, 2, 1]}
@@ -532,6 +538,22 @@ class TestArrays:
         assert source.table.column_names == ["label", "n"]
         assert source.raw("image", 0).shape == (8, 8)
         assert "odd (2, 3) float64 is left out" in source.notes
+
+    @pytest.mark.parametrize(
+        ("odd", "said"),
+        [
+            ([[1, 2], [3], []], "3 values"),
+            ([1, "a", {}], "3 values"),
+            (7, "(int)"),
+            ("abc", "(str)"),
+            (np.array(3), "() int64"),
+            (np.zeros(3, complex), "(3,) complex128"),
+            (np.zeros(3, [("a", "<i8")]), "(3,) [('a', '<i8')]"),
+        ],
+    )
+    def test_an_odd_column_is_left_out(self, odd, said):
+        source = read({"image": np.zeros((3, 8, 8), np.uint8), "odd": odd, "y": [1, 2, 1]})
+        assert (source.table.column_names, source.notes) == (["label"], (f"odd {said} is left out",))
 
     def test_an_npz_of_several_sets_asks_which(self, tmp_path):
         sets = {

@@ -13,15 +13,15 @@ from typing import Any
 
 from torch import nn
 
-from .catalogue import DEFAULT, FALLBACK, Tree, catalogue
+from .choice import plan_for, plan_of
 from .disk import sweep, unwritten
 from .encoders import Encoder, Own
-from .engine import Engine, agreed, device_of, leads
+from .engine import Engine, agreed, leads
 from .errors import Failed, WrongCall, counted
 from .forgetting import sample
 from .journey import Watch
 from .layout import CALL, CHECKPOINT, FINISHED, METRICS, RECIPE, SPACE, must_be_free
-from .loaded import LoadedEncoder, load
+from .loaded import LoadedEncoder, Towers, load, load_all
 from .logbook import Event
 from .plans import Once, Plan
 from .recipe import Recipe, looking_in
@@ -52,13 +52,22 @@ class Run:
 
     @cached_property
     def encoder(self) -> LoadedEncoder:
-        """The encoder that was kept."""
+        """The encoder that was kept, where there is one."""
         return load(self.path, encoder=deepcopy(self.module))
 
     @cached_property
+    def encoders(self) -> Towers:
+        """Role -> the encoder that was kept of it."""
+        return load_all(self.path)
+
+    @cached_property
     def space(self) -> Space:
-        """The training source embedded."""
-        return Space.load(self.path / SPACE)
+        """The training source embedded, where there is one encoder."""
+        return self.of(None)
+
+    def of(self, role: str | None) -> Space:
+        """The training source as the encoder of a role embeds it; None: of the only one."""
+        return Space.load(self.path / SPACE, role)
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -66,35 +75,14 @@ class Run:
         return [json.loads(line) for line in (self.path / METRICS).read_text().splitlines()]
 
 
-def plan_tree(recipe: str | None, overrides: Sequence[tuple[str, Any]], device: str = "auto") -> Tree:
-    """The whole tree of a recipe with overrides; without a recipe the one that suits the device.
-
-    Raises:
-        WrongCall: all that is wrong with it, on one line.
-    """
-    name = recipe or DEFAULT.get(device_of(device).type, FALLBACK)
-    return catalogue().overridden(catalogue().recipe(name), overrides, name)
-
-
-def plan_of(recipe: str | Path | Plan | None, overrides: Sequence[tuple[str, Any]] = (), device: str = "auto") -> Once:
-    """A recipe by name, file or value, with overrides.
-
-    Raises:
-        WrongCall: all that is wrong with it, on one line.
-    """
-    if isinstance(recipe, Plan):
-        return Once.of(catalogue().overridden(recipe.tree(), overrides, "recipe"))
-    name = None if recipe is None else str(recipe)
-    with looking_in(Path(name).parent if name else Path()):
-        return Once.of(plan_tree(name, overrides, device))
-
-
 def steps(data: Any, recipe: str | Path | Plan | None = None, **overrides: Any) -> Iterator[Step]:
     """Train and yield after every optimizer step; nothing is written. `step.kept()` is the encoder as it is now."""
     given, module = _encoder_apart(overrides)
-    plan = plan_of(recipe, given, asked_device(given))
+    plan = plan_of(recipe, given)
     engine = Engine.start(plan.device, plan.precision)
     source = read(data, columns=plan.data.columns, exclude=plan.data.exclude)
+    plan = plan if recipe is not None else plan_for(source, given, engine)
+    source = plan.data.chosen(source)
     kept = source.only(hold_out(source, plan.data.holdout, plan.seed)[0])
     yield from _suited(plan, kept, engine, module).run(kept, engine, Watch())
 
@@ -153,11 +141,6 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def asked_device(overrides: Sequence[tuple[str, Any]]) -> str:
-    """The device that overrides ask for."""
-    return next((str(value) for name, value in reversed(overrides) if name == "device"), "auto")
-
-
 def _path_of(data: Any) -> str | None:
     """Where data lie, if it can be told: what `read` gave remembers it."""
     if isinstance(data, Source):
@@ -208,15 +191,18 @@ def begin(
     """
     watch = Watch()
     must_be_free(out, resume)
+    before = _earlier(out, call) if resume and out is not None else None
     if resume and out is not None and (out / FINISHED).exists():
         return Summary(**{**json.loads((out / FINISHED).read_text()), "run": str(out)})  # it may have been moved
     if resume and out is not None:
         sweep(out)
-    before = _earlier(out, call) if resume and out is not None else None
-    plan = plan_of(call.recipe, call.overrides, asked_device(call.overrides)) if before is None else _begun(before)
+    plan = plan_of(call.recipe, call.overrides) if before is None else _begun(before)
     engine = Engine.start(plan.device, plan.precision)
     columns, exclude = call.columns or plan.data.columns, call.exclude or plan.data.exclude
     source = read(data, columns=columns, exclude=exclude, told=told)
+    if before is None and call.recipe is None:
+        plan = plan_for(source, call.overrides, engine)
+    source = plan.data.chosen(source)
     known = {"source": call.source or plan.data.source, "columns": written(columns), "exclude": tuple(exclude)}
     plan = plan.model_copy(update={"data": plan.data.model_copy(update=known)})
     if before is not None and json.loads((before / CALL).read_text()).get("listing") != source.listing:

@@ -35,12 +35,21 @@ def write_card(run: Path) -> None:
         "## Limits",
         _limits(recipe),
         "## Load",
-        f'```python\nimport likeness\n\nencoder = likeness.load("{run}")\nspace = encoder.embed("SOURCE")\n```',
+        _load(run, list(about["roles"])),
         f"Fingerprint `{about['fingerprint']}`; spaces of other fingerprints cannot be compared with this encoder's.",
         *(_head(run, classes) for classes in about.get("classes", {}).values()),
     ]
     with replacing(run / CARD) as part:
         part.write_text("\n\n".join(parts) + "\n")
+
+
+def _load(run: Path, roles: Sequence[str]) -> str:
+    """How to use it from Python."""
+    named = f', role="{roles[0]}"' if len(roles) > 1 else ""
+    others = f"  # or {', '.join(roles[1:])}" if named else ""
+    search = f'\nhits = space.search("QUERY")  # anything that {" or ".join(roles)} takes' if named else ""
+    load = f'encoder = likeness.load("{run}"{named}){others}\nspace = encoder.embed("SOURCE"){search}'
+    return f"```python\nimport likeness\n\n{load}\n```"
 
 
 def _head(run: Path, classes: Sequence[str]) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,6 @@ from .limits import unfit
 
 Tree = dict[str, Any]
 ROOT = "Once"
-DEFAULT = {"cpu": "simclr-cpu"}  # device -> the recipe where none is named
-FALLBACK = "simclr"  # on any other device
-PLAIN = re.compile(r"[\w./:@-]+")  # words that mean themselves
 SHORT = frozenset(
     "steps epochs batch split encoder size views temperature optimizer learning_rate workers precision compile "
     "holdout labels seed budget device start lora fresh".split()
@@ -33,6 +30,36 @@ SHORT = frozenset(
 ALIASES = {"from": "start"}  # Python keeps the word for itself
 INSTEAD = {"steps": "epochs", "epochs": "steps"}  # asked for one, the recipe's own other is given up
 UNDER = {"size": "modality"}  # unless another one is: the side of images, whatever encoders call size
+
+
+@dataclass(frozen=True)
+class Default:
+    """The recipe where none is named.
+
+    alone:  modality -> (without an accelerator, with one), for items of one role
+    alike:  modality -> for two roles of it, such as a text and its translation
+    others: for any other two roles
+    """
+
+    alone: Mapping[str, tuple[str, str]]
+    alike: Mapping[str, str]
+    others: str
+
+    def names(self) -> tuple[str, ...]:
+        """All that it may be."""
+        return tuple(dict.fromkeys((*chain(*self.alone.values()), *self.alike.values(), self.others)))
+
+    def of(self, roles: Mapping[str, str], device: str) -> str:
+        """For a source's roles, role -> modality, on a kind of device."""
+        kinds = list(roles.values())
+        if len(kinds) > 1:
+            return self.alike.get(kinds[0], self.others) if len(set(kinds)) == 1 else self.others
+        small, large = self.alone.get(kinds[0], next(iter(self.alone.values())))
+        return small if device == "cpu" else large
+
+
+KINDS = {"Image": ("simclr-cpu", "simclr"), "Audio": ("simclr-audio",) * 2, "Text": ("simcse-ngrams",) * 2}
+DEFAULT = Default(KINDS, alike={"Text": "ranking"}, others="clip")
 
 
 @dataclass(frozen=True)
@@ -111,7 +138,8 @@ class Catalogue:
         if base is None or value is None:
             return deepcopy(value)
         if about["many"] and isinstance(value, dict):
-            return {key: self.whole(one, base) for key, one in value.items()}
+            every = {**(about["default"] or {}), **value}  # a recipe that tells of one role leaves others as they are
+            return {key: self.whole(one, base) for key, one in every.items()}
         return self.whole(value, base)
 
     def short(self, word: str, base: str) -> Tree:
@@ -146,8 +174,10 @@ class Catalogue:
             elif about["recipe"] and value is not None:
                 yield from self.places(value, here)
 
-    def find(self, tree: Tree, key: str, called: str) -> Place:
+    def find(self, tree: Tree, key: str, called: str) -> list[Place]:
         """The field that a key means: its full dotted name, or names on the way to it that leave no doubt.
+
+        Of fields that several roles have, such as how many views are drawn, all are meant.
 
         Raises:
             WrongCall: no field, or several; the message names the nearest, or all of them.
@@ -156,14 +186,16 @@ class Catalogue:
         every = list(self.places(tree))
         found = [place for place in every if place.path == parts] or [p for p in every if _leads(parts, p.path)]
         tails = [place for place in found if place.path[-len(parts) :] == parts]
-        found = tails or found
+        found = tails or found or list(_named(parts, every))
         if len(found) > 1 and parts[-1] in SHORT:
             found = [place for place in found if _distance(place) == min(map(_distance, found))]
         if not found:
             raise WrongCall(_unknown(parts, every, called))
-        if len(found) > 1:
+        many = {place.path for place in every if place.about["many"]}
+        found = [place for place in found if _without_keys(place.path, many) == place.path] or found  # of no one role
+        if len({_without_keys(place.path, many) for place in found}) > 1:
             raise WrongCall(f"{key!r} may be {' or '.join(place.name for place in found)}: say which")
-        return found[0]
+        return found
 
     def overridden(self, tree: Tree, overrides: Sequence[tuple[str, Any]], called: str) -> Tree:
         """A whole tree with KEY, VALUE pairs put in, in order; a recipe is replaced whole.
@@ -174,7 +206,8 @@ class Catalogue:
         whole, wrong, keys = self.whole(tree), [], {key for key, _ in overrides}
         for key, value in overrides:
             try:
-                whole = self._put(whole, self.find(whole, key, called), value)
+                for place in self.find(whole, key, called):
+                    whole = self._put(whole, place, value)
                 if value is not None and key in INSTEAD and INSTEAD[key] not in keys:
                     whole[INSTEAD[key]] = None
             except WrongCall as error:
@@ -224,6 +257,19 @@ def _leads(parts: tuple[str, ...], path: tuple[str, ...]) -> bool:
     return parts[-1] == path[-1] and all(part in rest for part in parts)
 
 
+def _named(parts: tuple[str, ...], every: Sequence[Place]) -> Iterator[Place]:
+    """A new name in a mapping that begins empty: encoders.image."""
+    for place in every:
+        open_ended = place.about["many"] and place.about["default"] == {}
+        if open_ended and len(parts) > 1 and _leads(parts[:-1], place.path):
+            yield Place((*place.path, parts[-1]), {**place.about, "many": False})
+
+
+def _without_keys(path: tuple[str, ...], many: Collection[tuple[str, ...]]) -> tuple[str, ...]:
+    """The path without names of roles: those that stand below a mapping."""
+    return tuple(part for n, part in enumerate(path) if path[:n] not in many)
+
+
 def _distance(place: Place) -> tuple[bool, bool, int]:
     """How far a field is from being the one that its bare name means."""
     name = place.path[-1]
@@ -244,43 +290,6 @@ def _unknown(parts: tuple[str, ...], every: Sequence[Place], called: str) -> str
 
 def _under(path: tuple[str, ...], above: tuple[str, ...]) -> bool:
     return len(path) > len(above) and path[: len(above)] == above
-
-
-def pair(text: str) -> tuple[str, Any]:
-    """KEY=VALUE, the value read as YAML; `1e3` is a number too.
-
-    Raises:
-        WrongCall: there is no `=` in it, or the value is no YAML.
-    """
-    key, mark, value = text.partition("=")
-    if not mark or not key.strip():
-        raise WrongCall(f"{text!r} is no KEY=VALUE")
-    return key.strip(), read(value, text)
-
-
-def read(value: str, text: str) -> Any:
-    """A value as YAML reads it; plain words and numbers, `1e3` among them, without importing YAML."""
-    words = {"true": True, "false": False, "null": None, "none": None}
-    if value.lower() in words:
-        return words[value.lower()]
-    for kind in (int, float):
-        try:
-            number = kind(value)
-        except ValueError:
-            continue
-        return int(number) if number == number // 1 else number
-    return value if PLAIN.fullmatch(value) else _yaml(value, text)
-
-
-def _yaml(value: str, text: str) -> Any:
-    import yaml
-
-    try:
-        found = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise WrongCall(f"the value of {text!r} cannot be read: quote it") from None
-    # YAML takes 1e-3 for a word
-    return [read(one, text) if isinstance(one, str) else one for one in found] if isinstance(found, list) else found
 
 
 @cache

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from typer import Argument, Option, Typer, echo
 
-from .layout import must_be_free, must_be_new, must_be_run, must_have_head
+from . import options
+from .layout import must_be_files, must_be_free, must_be_new, must_be_run, must_have_both, must_have_head
 from .sources.forms import check, columns_of
 from .words import must_fit, split
 
@@ -21,35 +22,21 @@ app = Typer(
     help="Learn representations by contrast: from a pile of data to a trained, scored, searchable encoder.",
 )
 
-Src = Annotated[str, Argument(metavar="SOURCE", help="A directory, a quoted glob, @list.txt, a table or arrays.")]
-Words = Annotated[list[str] | None, Argument(metavar="[RECIPE] [KEY=VALUE ...]", help="See `likeness show`.")]
-RunDir = Annotated[Path, Argument(metavar="RUN", help="A run folder.")]
-Columns = Annotated[str, Option("--columns", help="Rename columns: label=y,group=patient.")]
-Exclude = Annotated[list[str] | None, Option("--exclude", help="Leave out files that match; may be repeated.")]
-Json = Annotated[bool, Option("--json", help="One JSON object on stdout, progress on stderr.")]
-Quiet = Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors.")]
-Device = Annotated[str, Option("--device", help="auto, cpu, cuda or mps.")]
-Allow = Annotated[list[str] | None, Option("--allow", help="A package from outside whose encoders may be imported.")]
-Role = Annotated[str, Option("--role", help="Which encoder, where the run has several.")]
-Workers = Annotated[int, Option("--workers", min=0, help="Threads that read; 0: none.")]
-
 
 @app.command()
 def train(
-    source: Src,
-    words: Annotated[
-        list[str] | None, Argument(metavar="[RECIPE] [KEY=VALUE ...]", help="See `likeness show`.")
-    ] = None,
+    source: options.Src,
+    words: options.Words = None,
     out: Annotated[Path | None, Option("--out", help="Run folder; without it a new one under runs/.")] = None,
     budget: Annotated[str, Option("--budget", help="Time for the whole run, such as 30m; it ends on time.")] = "",
     resume: Annotated[bool, Option("--resume", help="Go on with the run in --out from its last checkpoint.")] = False,
     seed: Annotated[int | None, Option("--seed", help="Weights, order and views follow from it.")] = None,
     device: Annotated[str, Option("--device", help="auto, cpu, cuda or mps.")] = "",
     track: Annotated[bool, Option("--track", help="Also log for TensorBoard, in the run folder.")] = False,
-    columns: Columns = "",
-    exclude: Exclude = None,
-    json_: Json = False,
-    quiet: Quiet = False,
+    columns: options.Columns = "",
+    exclude: options.Exclude = None,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train an encoder on a source."""
     check(source)
@@ -68,52 +55,65 @@ def train(
 
 @app.command()
 def evaluate(
-    run: RunDir,
-    source: Src,
+    run: options.RunDir,
+    source: options.Src,
     test: Annotated[str, Option("--test", help="Score on this source instead of the items held out.")] = "",
     labels: Annotated[str, Option("--labels", help="A column, or a CSV file of id,label.")] = "",
-    baseline: Annotated[
-        list[str] | None, Option("--baseline", help="RUN, vectors (.parquet) or timm:NAME[:FILE]; may be repeated.")
-    ] = None,
+    baseline: options.Baselines = None,
+    classes: options.Classes = "",
+    prompts: options.Prompts = "",
+    queries: Annotated[str, Option("--queries", help="SOURCE of queries to documents; takes --qrels.")] = "",
+    qrels: Annotated[Path | None, Option("--qrels", help="What is relevant: TREC's text, .csv or .tsv.")] = None,
+    query_prompt: Annotated[str, Option("--query-prompt", help="Put before each query.")] = "",
+    document_prompt: Annotated[str, Option("--document-prompt", help="Put before each document.")] = "",
     out: Annotated[Path | None, Option("--out", help="Also write the scores to this JSON file.")] = None,
-    columns: Columns = "",
-    exclude: Exclude = None,
-    role: Role = "",
-    allow: Allow = None,
-    device: Device = "auto",
-    workers: Workers = 2,
-    json_: Json = False,
-    quiet: Quiet = False,
+    columns: options.Columns = "",
+    exclude: options.Exclude = None,
+    role: options.Role = "",
+    allow: options.Allow = None,
+    device: options.Device = "auto",
+    workers: options.Workers = 2,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Judge a run's encoder beside raw data, the untrained encoder and chance."""
     must_be_run(run)
-    for each in (source, *([test] if test else [])):
+    for each in filter(None, (source, test, queries)):
         check(each)
+    must_have_both(queries, qrels)
+    must_be_files(classes=classes, prompts=prompts, qrels=qrels)
     named = _columns(columns)
     from .commands.asked import Asked
     from .commands.evaluate import evaluate as judge
 
     chosen = named, tuple(exclude or ()), role or None, tuple(allow or ())
     asked = Asked(run, *chosen, device, workers, json_, quiet)
-    scores = judge(asked, source, test or None, labels or None, baseline or [], out)
+    question = {"labels": labels, "classes": classes, "prompts": prompts, "baselines": baseline}
+    searched = {
+        "queries": queries,
+        "judgements": qrels,
+        "query_prompt": query_prompt,
+        "document_prompt": document_prompt,
+    }
+    scores = judge(asked, source, test or None, question, searched, out)
     if json_:
         echo(json.dumps(scores))
 
 
 @app.command()
 def embed(
-    run: RunDir,
-    source: Src,
+    run: options.RunDir,
+    source: options.Src,
     out: Annotated[Path, Option("--out", help="The file to write: .parquet, .npy or .csv.")],
-    role: Role = "",
+    role: options.Role = "",
     dtype: Annotated[str, Option("--dtype", help="float32 or float16.")] = "float32",
-    columns: Columns = "",
-    exclude: Exclude = None,
-    allow: Allow = None,
-    device: Device = "auto",
-    workers: Workers = 2,
-    json_: Json = False,
-    quiet: Quiet = False,
+    columns: options.Columns = "",
+    exclude: options.Exclude = None,
+    allow: options.Allow = None,
+    device: options.Device = "auto",
+    workers: options.Workers = 2,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Embed every item of a source: vectors, ids and metadata. Goes on where it was interrupted."""
     must_be_run(run)
@@ -131,49 +131,52 @@ def embed(
 
 @app.command()
 def predict(
-    run: RunDir,
-    source: Src,
+    run: options.RunDir,
+    source: options.Src,
     out: Annotated[Path, Option("--out", help="The file to write: .csv, .parquet or .jsonl.")],
-    role: Role = "",
-    columns: Columns = "",
-    exclude: Exclude = None,
-    allow: Allow = None,
-    device: Device = "auto",
-    workers: Workers = 2,
-    json_: Json = False,
-    quiet: Quiet = False,
+    classes: options.Classes = "",
+    prompts: options.Prompts = "",
+    role: options.Role = "",
+    columns: options.Columns = "",
+    exclude: options.Exclude = None,
+    allow: options.Allow = None,
+    device: options.Device = "auto",
+    workers: options.Workers = 2,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Tell the class of every item of a source, with a fine-tuned run. Goes on where it was interrupted."""
+    """Tell the class of every item of a source, by a fine-tuned head or names. Goes on where it was interrupted."""
     must_be_run(run)
     check(source)
-    must_have_head(run)
+    must_be_files(classes=classes, prompts=prompts)
+    must_have_head(run, classes)
     named = _columns(columns)
     must_be_new(out)
     from .commands.asked import Asked
     from .commands.predict import predict as write
 
     chosen = named, tuple(exclude or ()), role or None, tuple(allow or ())
-    done = write(Asked(run, *chosen, device, workers, json_, quiet), source, out)
+    done = write(Asked(run, *chosen, device, workers, json_, quiet), source, out, classes or None, prompts or None)
     if json_:
         echo(json.dumps(asdict(done)))
 
 
 @app.command()
 def search(
-    run: RunDir,
-    queries: Annotated[list[str], Argument(metavar="QUERY ...", help="Files, or ids of items in the space.")],
+    run: options.RunDir,
+    queries: Annotated[list[str], Argument(metavar="QUERY ...", help="Files, texts, or ids of items in the space.")],
     inside: Annotated[str, Option("--in", help="SOURCE or file of vectors to search; else what was trained on.")] = "",
     k: Annotated[int, Option("-k", min=1, help="Hits a query.")] = 10,
     sheet: Annotated[Path | None, Option("--sheet", help="Also draw queries and hits as a PNG.")] = None,
-    columns: Columns = "",
-    exclude: Exclude = None,
-    role: Role = "",
-    allow: Allow = None,
-    device: Device = "auto",
-    json_: Json = False,
-    quiet: Quiet = False,
+    columns: options.Columns = "",
+    exclude: options.Exclude = None,
+    role: options.Role = "",
+    allow: options.Allow = None,
+    device: options.Device = "auto",
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Find the nearest items. Exact."""
+    """Find the nearest items, by default of the other of two roles: images by a text. Exact."""
     must_be_run(run)
     if inside:
         check(inside)
@@ -189,7 +192,7 @@ def search(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], Argument(metavar="RUN ...")], json_: Json = False, quiet: Quiet = False
+    runs: Annotated[list[Path], Argument(metavar="RUN ...")], json_: options.Json = False, quiet: options.Quiet = False
 ) -> None:
     """Put the scores of several runs side by side."""
     for run in runs:
@@ -203,13 +206,13 @@ def compare(
 
 @app.command()
 def export(
-    run: RunDir,
+    run: options.RunDir,
     out: Annotated[Path, Option("--out", help="Folder to write to.")],
     format: Annotated[str, Option("--format", help="safetensors or onnx.")] = "safetensors",
-    role: Role = "",
-    allow: Allow = None,
-    json_: Json = False,
-    quiet: Quiet = False,
+    role: options.Role = "",
+    allow: options.Allow = None,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Write the encoder for use elsewhere, and check that it gives the same vectors."""
     must_be_run(run)
@@ -222,11 +225,11 @@ def export(
 
 @app.command()
 def interpolate(
-    run: RunDir,
+    run: options.RunDir,
     out: Annotated[Path, Option("--out", help="Run folder to write.")],
     share: Annotated[float, Option("--share", help="Of what was trained: 0 is the start, 1 the run.")] = 0.5,
-    json_: Json = False,
-    quiet: Quiet = False,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Go back part of the way to the weights that a run started from, to forget less of what they knew."""
     must_be_run(run)
@@ -240,15 +243,15 @@ def interpolate(
 
 @app.command()
 def doctor(
-    source: Src,
+    source: options.Src,
     views: Annotated[Path | None, Option("--views", help="Draw what the views look like, as a PNG.")] = None,
     test: Annotated[str, Option("--test", help="Another source, none of whose items should be in this one.")] = "",
-    words: Words = None,
-    columns: Columns = "",
-    exclude: Exclude = None,
-    device: Device = "auto",
-    json_: Json = False,
-    quiet: Quiet = False,
+    words: options.Words = None,
+    columns: options.Columns = "",
+    exclude: options.Exclude = None,
+    device: options.Device = "auto",
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Say what is in a source, what is wrong with it, and what this machine can do with it."""
     check(source)
@@ -265,8 +268,8 @@ def doctor(
 @app.command()
 def show(
     name: Annotated[str, Argument(metavar="[NAME]", help="A recipe, method, objective or encoder.")] = "",
-    json_: Json = False,
-    quiet: Quiet = False,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """List what there is to choose from; with a name, every field of it."""
     from .commands.show import listed
@@ -277,8 +280,8 @@ def show(
 @app.command()
 def demo(
     out: Annotated[Path | None, Option("--out", help="Folder for the demo's run and picture.")] = None,
-    json_: Json = False,
-    quiet: Quiet = False,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """The whole way on a small real set, in about a minute."""
     from .commands.demo import demo as whole

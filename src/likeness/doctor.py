@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import yaml
 
-from .api import plan_of
+from .choice import plan_for, plan_of
 from .copies import Duplicates, Gists, duplicates
 from .diagnosis import Classes, Diagnosis, Machine, Tested
 from .engine import Engine, cores
@@ -66,8 +66,9 @@ def doctor(
     """
     opened = partial(read, columns=columns, exclude=exclude, told=lambda many: told("listing files", many, 0))
     source, other = opened(data), None if test is None else opened(test)
-    plan = plan_of(recipe, overrides, device)
+    plan = plan_of(recipe, overrides)
     engine = Engine.start(plan.device if device == "auto" else device, plan.precision)
+    plan = plan if recipe is not None else plan_for(source, overrides, engine)
     plan, known, speed, problem = _planned(plan, source, engine, told)
     if views is not None:
         if known is None:
@@ -80,7 +81,7 @@ def doctor(
     options = _options(recipe, dict(overrides), columns or {}, exclude)
     return Diagnosis(
         source=source.name,
-        modality=" + ".join(kind.lower() for kind in source.roles.values()),
+        modality=" + ".join(dict.fromkeys(kind.lower() for kind in source.roles.values())),
         **_listed(source),
         unreadable=len(seen.reasons),
         reasons=seen.reasons,

@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .aligned import Aligned
 from .errors import Failed, WrongCall
 from .folder import write_json
 from .layout import must_be_new
-from .loaded import LoadedEncoder, Progress
+from .loaded import LoadedEncoder, Progress, embed_all, taken_of
 from .sources.base import Quarantine, Source
-from .space import Space
-from .space_write import checked, writing
+from .space_write import Parquet, checked, several, writing
 
 SHARD = 8192  # items a shard: what an interruption may cost
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """What `embed --json` prints."""
+    """What `embed --json` prints. dim: of the first role's vectors; roles: role -> dimension."""
 
     out: str
     rows: int
     dim: int
     fingerprint: str
     quarantined: int
+    roles: dict[str, int] = field(default_factory=dict)
 
 
 def embed_to(
     out: Path,
-    encoder: LoadedEncoder,
+    encoders: Mapping[str, LoadedEncoder],
     source: Source,
     *,
     dtype: str = "float32",
@@ -45,20 +46,29 @@ def embed_to(
 ) -> Embedded:
     """Embed every item of a source into a .parquet, .npy or .csv file; a second call goes on where the first stopped.
 
+    encoders: by role; those of whose role the source has nothing have nothing to do
+
     Raises:
-        WrongCall: the file exists, its folder does not, or its format is unknown.
+        WrongCall: the file exists, its folder does not, its format is unknown or holds one role's vectors, or the
+            source has nothing that an encoder takes.
         Failed: the disk is full.
     """
-    checked(out, dtype)
+    kind, there = checked(out, dtype), taken_of(source, encoders)
+    if len(there) > 1 and kind is not Parquet:
+        raise WrongCall(f"{out} can hold the vectors of one role: {several(there)}, or write .parquet")
     bad, rows = Quarantine() if quarantine is None else quarantine, 0
-    shards = Shards(out, encoder, source)
+    shards = Shards(out, {role: encoders[role] for role in there}, source)
     shards.make(workers, bad, progress)
-    with writing(out, encoder.fingerprint, dtype) as writer:
+    only = next(iter(there)) if len(there) == 1 else ""
+    with writing(out, shards.fingerprint, dtype, only) as writer:
         for part in shards:
             rows += len(part)
-            writer.append(part.ids, {"": part.vectors}, part.table)
+            writer.append(
+                part.ids, {"" if only else role: vectors for role, vectors in part.vectors.items()}, part.table
+            )
     shards.remove()
-    return Embedded(str(out), rows, encoder.dim, encoder.fingerprint, len(bad))
+    dims = {role: encoders[role].dim for role in there}
+    return Embedded(str(out), rows, next(iter(dims.values())), shards.fingerprint, len(bad), dims)
 
 
 def _stamp(source: Source) -> list[Any]:
@@ -76,20 +86,21 @@ def _read(path: Path) -> Any:
 
 
 class Shards:
-    """Embedded pieces of a source in a folder beside the file that they will make; iterate for the spaces.
+    """Embedded pieces of a source in a folder beside the file that they will make; iterate for them.
 
     Raises:
         WrongCall: the file exists, or its folder does not.
         Failed: nothing can be written there.
     """
 
-    def __init__(self, out: Path, encoder: LoadedEncoder, source: Source) -> None:
+    def __init__(self, out: Path, encoders: Mapping[str, LoadedEncoder], source: Source) -> None:
         must_be_new(out)
         if not out.parent.is_dir():
             raise WrongCall(f"{out.parent} does not exist: name another --out, or make the folder first")
-        self.out, self.encoder, self.source = out, encoder, source
+        self.out, self.encoders, self.source = out, encoders, source
+        self.fingerprint = next(iter(encoders.values())).fingerprint
         self.folder = out.with_name(f".{out.name}.parts")
-        about = {"fingerprint": encoder.fingerprint, "source": _stamp(source), "rows": SHARD}
+        about = {"fingerprint": self.fingerprint, "source": _stamp(source), "rows": SHARD, "roles": list(encoders)}
         known = self.folder / "about.json"
         if self.folder.exists() and _read(known) != about:
             shutil.rmtree(self.folder)  # of another encoder or source
@@ -114,9 +125,9 @@ class Shards:
         for id, reason in self.source.unlisted.items():
             bad.add(id, reason)
 
-    def __iter__(self) -> Iterator[Space]:
+    def __iter__(self) -> Iterator[Aligned]:
         for start in range(0, max(len(self.source), 1), SHARD):
-            yield Space.load(self._paths(start)[0])
+            yield Aligned.load(self._paths(start)[0])
 
     def remove(self) -> None:
         """Once the file is there."""
@@ -135,8 +146,7 @@ class Shards:
             if progress is not None:
                 progress(start + many, len(self.source))
 
-        space = self.encoder.embed(piece, workers=workers, quarantine=own, progress=done)
-        space.save(path)
+        embed_all(self.encoders, piece, workers=workers, quarantine=own, progress=done).save(path)
         write_json(said, own.reasons)
         for id, reason in own.reasons.items():
             bad.add(id, reason)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import json
-import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from inspect import getdoc
@@ -20,14 +16,14 @@ from torch import nn
 
 from .encoders import Encoder, Kept
 from .errors import Failed, WrongCall, meant
-from .folder import write_encoder, write_json
+from .folder import owners, write_encoder, write_json
 from .layout import ABOUT, CARD, HEAD, WEIGHTS
-from .loaded import LoadedEncoder, load
+from .loaded import LoadedEncoder, load, load_all
+from .network import asked, described, drawn, write_network
 from .recipe import only_from
 from .weights import read_about
 
-ONNX, PREPROCESSING = "encoder.onnx", "preprocessing.json"
-INPUT, OUTPUT = "input", "features"
+ONNX, PREPROCESSING = "encoder{}.onnx", "preprocessing{}.json"
 # Largest difference of a feature between torch and ONNX; a share of the largest feature where that is above 1.
 TOLERANCE = 1e-4
 TOLD = 200  # characters of the exporter's own message
@@ -51,6 +47,9 @@ class Original:
     recipe: Encoder
 
 
+Originals = Mapping[str, Original]  # by role
+
+
 def export(
     run: str | Path,
     format: str,
@@ -60,14 +59,16 @@ def export(
     allow: Iterable[str] = (),
     encoder: nn.Module | None = None,
 ) -> Exported:
-    """Write a run's encoder to a new folder.
+    """Write a run's encoders to a new folder.
 
-    format: safetensors (weights under the encoder's own names, and how to load them) or onnx (the network itself)
-    role, allow, encoder: as for `load`
+    format: safetensors (weights under the encoder's own names, and how to load them) or onnx (the network itself, a
+            file a role: encoder-ROLE.onnx where there are several)
+    role:   one of several encoders; None: all
+    allow, encoder: as for `load`
 
     Raises:
         WrongCall: there is no such format, run or role, or the folder is not empty.
-        Failed: an extra is not installed, the encoder cannot be exported, or the export gives other features.
+        Failed: an extra is not installed, an encoder cannot be exported, or the export gives other features.
     """
     folder = Path(out)
     if format not in FORMATS:
@@ -76,38 +77,54 @@ def export(
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise WrongCall(f"{folder} is not empty: name another --out, nothing is overwritten")
-    loaded = load(run, role=role, allow=allow, encoder=encoder)
-    tree = read_about(Path(run))["roles"][loaded.role]["encoder"]
+    if role is None:
+        every = load_all(run, allow=allow, encoder=encoder)
+    else:
+        every = {role: load(run, role=role, allow=allow, encoder=encoder)}
+    roles = read_about(Path(run))["roles"]
     with only_from(allow):
-        original = Original(loaded, Encoder.of(tree))
+        originals = {name: Original(one, Encoder.of(roles[name]["encoder"])) for name, one in every.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    return FORMATS[format](original, folder)
+    return FORMATS[format](originals, folder)
 
 
-def _safetensors(original: Original, folder: Path) -> Exported:
+def _safetensors(originals: Originals, folder: Path) -> Exported:
     """encoder.safetensors and encoder.json as in a run folder, so that `likeness.load` reads them too."""
-    loaded = original.loaded
-    kept = Kept(original.recipe, loaded.encoder, loaded.head)
-    write_encoder(folder, {loaded.role: kept}, {loaded.role: loaded.modality}, loaded.classes)
-    (folder / CARD).write_text(_card(original))
-    files = [folder / WEIGHTS, folder / ABOUT, *([] if loaded.head is None else [folder / HEAD]), folder / CARD]
-    return Exported(files)
+    loaded = {role: one.loaded for role, one in originals.items()}
+    kept = {role: Kept(one.recipe, one.loaded.encoder, one.loaded.head) for role, one in originals.items()}
+    classes = next((one.classes for one in loaded.values() if one.head is not None), ())
+    name = write_encoder(folder, kept, {role: one.modality for role, one in loaded.items()}, classes)
+    own = len(set(owners(kept).values())) == 1
+    cards = [_card(one, several=len(kept) > 1, own=own) for one in originals.values()]
+    (folder / CARD).write_text("\n".join([f"# Encoder {name}\n", *cards]))
+    head = [folder / HEAD] if any(one.head is not None for one in kept.values()) else []
+    return Exported([folder / WEIGHTS, folder / ABOUT, *head, folder / CARD])
 
 
-def _card(original: Original) -> str:
-    """How to load the weights, with and without this package, and what the numbers of the preprocessing mean."""
+def _card(original: Original, several: bool, own: bool) -> str:
+    """How to load the weights, with and without this package, and what the numbers of the preprocessing mean.
+
+    own: whether the file has the network's own names for its weights
+    """
     loaded, code = original.loaded, original.recipe.code
+    title = f"## {loaded.role}\n\n" if several else ""
     fields, values = type(loaded.modality).model_fields, loaded.modality.tree()
-    rows = [f"| {name} | {values[name]} | {field.description} |" for name, field in fields.items()]
+    rows = [f"| {name} | {_cell(values[name])} | {field.description} |" for name, field in fields.items()]
     parts = [
-        f"# Encoder {loaded.fingerprint}\n\nMaps one {loaded.role} to {loaded.dim} numbers.\n",
-        WITH,
-        WITHOUT.format(code=code, weights=WEIGHTS) if code else "",
+        f"{title}Maps one {loaded.role} to {loaded.dim} numbers.\n",
+        WITH.format(role=f", role={loaded.role!r}" if several else ""),
+        WITHOUT.format(code=code, weights=WEIGHTS) if code and own else "",
         f"## Preprocessing\n\n{getdoc(loaded.modality.plain)}\n\n| what | value | meaning |\n|---|---|---|\n"
         + "\n".join(rows),
         CLASSIFIER.format(head=HEAD, classes=", ".join(loaded.classes)) if loaded.head is not None else "",
     ]
     return "\n".join(part for part in parts if part) + "\n"
+
+
+def _cell(value: Any) -> str:
+    """A value in a table: what was learned of the data can be long."""
+    shown = str(value).replace("|", "\\|")
+    return shown if len(shown) <= TOLD else f"{shown[:TOLD]}… (see {ABOUT})"
 
 
 CLASSIFIER = """
@@ -120,8 +137,8 @@ CLASSIFIER = """
 WITH = """```python
 import likeness
 
-encoder = likeness.load(FOLDER)
-features = encoder(encoder.preprocess(PATHS))
+encoder = likeness.load(FOLDER{role})
+features = encoder(encoder.preprocess(ITEMS))
 ```
 """
 
@@ -136,88 +153,51 @@ model.eval()
 """
 
 
-def _onnx(original: Original, folder: Path) -> Exported:
+def _onnx(originals: Originals, folder: Path) -> Exported:
     missing = [package for package in EXTRA if find_spec(package) is None]
     if missing:
         raise Failed(f"format onnx needs {missing[0]}, which is not installed: pip install 'likeness[export]'")
-    loaded = original.loaded
+    done = [_onnx_of(one.loaded, folder, f"-{role}" * (len(originals) > 1)) for role, one in originals.items()]
+    return Exported([file for one in done for file in one.files], max(one.difference or 0.0 for one in done))
+
+
+def _onnx_of(loaded: LoadedEncoder, folder: Path, suffix: str) -> Exported:
+    """The network of one role, and how its input is made."""
+    example, path = loaded.modality.example(), folder / ONNX.format(suffix)
     about = {
         "fingerprint": loaded.fingerprint,
         "role": loaded.role,
         "dim": loaded.dim,
-        "input": list(loaded.modality.example().shape[1:]),
+        "input": described(example),
         "preprocessing": loaded.modality.tree(),
     }
-    path = folder / ONNX
-    _write_onnx(loaded, path, about)
+    write_network(loaded.encoder, example, path, about)
     difference = _difference(loaded, path)
     if not difference <= TOLERANCE:
         path.unlink()
         raise Failed(
             f"the ONNX encoder differs from torch by {difference:.1e}, more than {TOLERANCE:g}: it was deleted"
         )
-    write_json(folder / PREPROCESSING, {**about, "difference": difference})
+    preprocessing = folder / PREPROCESSING.format(suffix)
+    write_json(preprocessing, {**about, "difference": difference})
     if loaded.head is not None:
         warnings.warn("the classifier is left out: the ONNX file gives features", stacklevel=3)
-    return Exported([path, folder / PREPROCESSING], difference)
-
-
-def _write_onnx(loaded: LoadedEncoder, path: Path, about: dict[str, Any]) -> None:
-    """The network with any number of rows, (N, ...) to (N, dim), its preprocessing among the metadata."""
-    import onnx
-
-    with _silent():
-        try:
-            torch.onnx.export(
-                loaded.encoder.eval(),
-                (loaded.modality.example(),),
-                path,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes=({0: "batch"},),
-                external_data=False,
-            )
-        except Exception as error:  # the exporter raises whatever it trips over
-            raise Failed(f"{type(loaded.encoder).__name__} cannot be exported to ONNX: {_line(error)}") from error
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in about.items()})
-    onnx.save(model, path)
-
-
-def _line(error: Exception) -> str:
-    """The beginning of what went wrong; the exporter's messages are long."""
-    return " ".join(str(error).split())[:TOLD]
+    return Exported([path, preprocessing], difference)
 
 
 def _difference(loaded: LoadedEncoder, path: Path) -> float:
     """Largest difference of features between torch and onnxruntime on random input, for several numbers of rows."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    shape, chance = loaded.modality.example().shape[1:], torch.Generator().manual_seed(0)
+    chance, example = torch.Generator().manual_seed(0), loaded.modality.example()
     found = []
     for rows in BATCHES:
-        data = torch.randn(rows, *shape, generator=chance)
+        data = drawn(example, rows, chance)
         with torch.inference_mode():
             ours = loaded(data).numpy()
-        theirs = session.run([OUTPUT], {INPUT: data.numpy()})[0]
+        theirs = asked(path, data)[0]
         if theirs.shape != ours.shape:
             return float("inf")
         found.append(np.abs(ours - theirs).max() / max(1.0, np.abs(ours).max()))
     return float(np.max(found))  # NaN where any is
 
 
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keeps the exporter, which talks on every channel there is, from talking."""
-    said, before = io.StringIO(), logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(said), redirect_stderr(said):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-FORMATS: dict[str, Callable[[Original, Path], Exported]] = {"safetensors": _safetensors, "onnx": _onnx}
+FORMATS: dict[str, Callable[[Originals, Path], Exported]] = {"safetensors": _safetensors, "onnx": _onnx}

@@ -28,11 +28,12 @@ def lines(found: Diagnosis) -> list[Line]:
         ("leaks", _leaks(found)),
         ("duplicates", _exact(found.duplicates)),
         ("near copies", _near(found.duplicates)),
-        *(("look", _look(inspection)) for inspection in found.inspections.values()),
+        *(("look", _of(found, role, _look(inspection))) for role, inspection in found.inspections.items()),
         *_table(found),
         ("note", _joined(found.notes)),
         ("this machine", _machine(found)),
         ("plan", _plan(found)),
+        ("items kept", found.plan.kept if found.plan else ""),
         ("cost", _cost(found)),
         *(("next", command) for command in found.next),
     ]
@@ -56,20 +57,35 @@ def _short(text: str) -> str:
 
 def _contents(found: Diagnosis) -> str:
     inspections = list(found.inspections.values())
-    whole = f"{found.items:,} {found.modality}{'' if found.items == 1 else 's'}"
+    roles = f" with {' and '.join(found.inspections)}" if len(inspections) > 1 else ""
+    whole = f"{counted(found.items, _noun(found))}{roles}"
     partly = [f"a sample of {each.read:,} read, for lack of time" for each in inspections if not each.whole]
     sample = f" in a sample of {found.formats_of:,}" if found.formats_of < found.items - found.unreadable else ""
-    sizes = [_extent(inspection.extent) for inspection in inspections]
-    kinds = [_kinds(inspection.kinds) for inspection in inspections]
-    return _joined([whole, *partly, _counts(found.formats) + sample, *sizes, *kinds])
+    forms = _counts(found.formats) + sample if found.formats else ""
+    seen = [
+        _of(found, role, _joined([_extent(inspection.extent, inspection.unit), _kinds(inspection.kinds)]))
+        for role, inspection in found.inspections.items()
+    ]
+    return _joined([whole, *partly, forms, *seen])
 
 
-def _extent(extent: Extent | None) -> str:
-    """'640 x 480', where sizes differ '640 x 480 typical (80 x 60 to 4000 x 3000)'."""
+def _noun(found: Diagnosis) -> str:
+    """What one of them is called: 'image'; 'item', where it has several roles."""
+    return found.modality if len(found.inspections) == 1 else "item"
+
+
+def _of(found: Diagnosis, role: str, said: str) -> str:
+    """What is said of a role, with its name where there are several."""
+    return f"{role}: {said}" if said and len(found.inspections) > 1 else said
+
+
+def _extent(extent: Extent | None, unit: str) -> str:
+    """'640 x 480', where sizes differ '640 x 480 typical (80 x 60 to 4000 x 3000)'; '700 ms'."""
     if extent is None:
         return ""
     least, typical, most = (" x ".join(f"{n}" for n in size) for size in (extent.least, extent.typical, extent.most))
-    return typical if least == most else f"{typical} typical ({least} to {most})"
+    measured = f"{typical} {unit}".rstrip()
+    return measured if least == most else f"{measured} typical ({least} to {most})"
 
 
 def _kinds(kinds: Mapping[str, int]) -> str:
@@ -183,7 +199,7 @@ def _machine(found: Diagnosis) -> str:
     own = f"{counted(machine.cores, 'core')}, {device}"
     if data is None:
         return own
-    read = f"reads {data.read_by_all:,.0f} {found.modality}s/s ({data.read_by_one:,.0f} by one thread)"
+    read = f"reads {data.read_by_all:,.0f} {_noun(found)}s/s ({data.read_by_one:,.0f} by one thread)"
     return _joined([own, read, f"makes {data.views:,.0f} views/s"])
 
 
@@ -211,7 +227,7 @@ def _cost(found: Diagnosis) -> str:
     return _joined(
         [
             f"{known.budget} buys {bought}" if known.budget else bought,
-            f"{known.items_per_second:,.0f} {found.modality}s/s, {100 * known.waiting:.0f} % of it waiting for data",
+            f"{known.items_per_second:,.0f} {_noun(found)}s/s, {100 * known.waiting:.0f} % of it waiting for data",
             f"{_duration(known.epoch_seconds)} an epoch",
             f"{known.memory / GIGA:.1f} GB of memory a step" if known.memory else "",
             f"{known.disk / GIGA:.2f} GB of disk",

@@ -18,7 +18,7 @@ from .errors import Failed, WrongCall
 from .layout import ABOUT, HEAD, WEIGHTS
 from .modalities import Modality
 from .recipe import only_from
-from .weights import fingerprint, load, misfit, of_role, read_about
+from .weights import SAME, Tensors, fingerprint, load, misfit, of_role
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -32,13 +32,15 @@ def write_encoder(
 ) -> str:
     """The weights of every role and what builds them; gives the fingerprint, which knows nothing of heads.
 
+    A module that several roles share is stored once: the others say under `same` whose weights they have.
+
     classes: what a head tells apart, in its order
     """
-    weights = joined(kept)
-    parts = {
-        role: {"encoder": one.recipe.bare.tree(), "preprocessing": modality[role].tree(), "dim": one.recipe.dim}
-        for role, one in kept.items()
-    }
+    weights, parts = joined(kept), {}
+    for role, owner in owners(kept).items():
+        recipe = kept[role].recipe
+        parts[role] = {"encoder": recipe.bare.tree(), "preprocessing": modality[role].tree(), "dim": recipe.dim}
+        parts[role] |= {SAME: owner} if owner != role else {}
     name = fingerprint(weights, parts)
     packages = {"likeness", "torch", *(package for one in kept.values() for package in one.recipe.needs)}
     write_tensors(run / WEIGHTS, weights)
@@ -56,8 +58,14 @@ def write_encoder(
 
 
 def joined(kept: Mapping[str, Kept]) -> dict[str, Tensor]:
-    """All weights by name: the encoder's own names where there is one role, else after the role's name."""
-    return named({role: one.module for role, one in kept.items()}, several=len(kept) > 1)
+    """All weights by name: the encoder's own names where there is one module, else after the name of its first role."""
+    modules = {role: kept[role].module for role, owner in owners(kept).items() if role == owner}
+    return named(modules, several=len(modules) > 1)
+
+
+def owners(kept: Mapping[str, Kept]) -> dict[str, str]:
+    """Role -> the first role that has the same module."""
+    return {role: next(own for own in kept if kept[own].module is one.module) for role, one in kept.items()}
 
 
 def named(modules: Mapping[str, nn.Module], several: bool) -> dict[str, Tensor]:
@@ -69,26 +77,31 @@ def named(modules: Mapping[str, nn.Module], several: bool) -> dict[str, Tensor]:
     return weights
 
 
-def build(run: Path, allow: Iterable[str], given: nn.Module | None, weights: str = WEIGHTS) -> dict[str, Kept]:
-    """The encoders of a run by role, with the weights of that file.
+def read_weights(run: Path, about: Mapping[str, Any], file: str = WEIGHTS) -> Tensors:
+    """All tensors of a run, of that file.
 
     Raises:
-        WrongCall: it takes code from outside that is not allowed.
         Failed: the files are damaged.
     """
-    about = read_about(run)
     _compare_versions(run, about.get("versions", {}))
-    tensors = load(run / weights)
-    if weights == WEIGHTS and fingerprint(tensors, about["roles"]) != about["fingerprint"]:
-        raise Failed(f"{run / weights} is not what {ABOUT} describes: one of the two was changed")
-    kept = {}
-    for role, part in about["roles"].items():
-        with only_from(allow):
-            recipe = Encoder.of(part["encoder"])
-            module = recipe.build() if given is None else given
-        _fill(module, of_role(tensors, role, about["roles"]), run)
-        kept[role] = Kept(recipe, module)
-    return kept
+    tensors = load(run / file)
+    if file == WEIGHTS and fingerprint(tensors, about["roles"]) != about["fingerprint"]:
+        raise Failed(f"{run / file} is not what {ABOUT} describes: one of the two was changed")
+    return tensors
+
+
+def build(
+    run: Path, about: Mapping[str, Any], role: str, tensors: Tensors, allow: Iterable[str], given: nn.Module | None
+) -> nn.Module:
+    """The encoder of a role with its weights. given: the module to fill, where training was given one.
+
+    Raises:
+        WrongCall: it takes code from outside that is not allowed, or the weights do not fit.
+    """
+    with only_from(allow):
+        module = Encoder.of(about["roles"][role]["encoder"]).build() if given is None else given
+    _fill(module, of_role(tensors, role, about["roles"]), run)
+    return module
 
 
 def read_head(run: Path, about: Mapping[str, Any], role: str) -> tuple[Head, list[str]] | None:
@@ -102,7 +115,7 @@ def read_head(run: Path, about: Mapping[str, Any], role: str) -> tuple[Head, lis
     names = [str(name) for name in about["classes"][role]]
     head = Head(about["roles"][role]["dim"], len(names))
     try:
-        head.load_state_dict(of_role(load(run / HEAD), role, about["roles"]))
+        head.load_state_dict(of_role(load(run / HEAD), role, {key: {} for key in about["roles"]}))
     except RuntimeError:
         raise Failed(f"{run / HEAD} is not what {ABOUT} describes: one of the two was changed") from None
     return head, names

@@ -17,6 +17,7 @@ from .modalities import Augmentation
 from .plans import BUDGET, Once, Training
 from .sources.base import Source
 from .sources.holdout import hold_out
+from .sources.kept_where import foretold
 from .training import State, Step
 
 FEW = 64  # items a step that are timed on a CPU, where an item takes about as long in any batch
@@ -34,6 +35,7 @@ class Forecast:
     facts:           what encoders are shown: size, channels
     views:           operations that views are made by, in order
     training, held:  items trained on, and kept out to score on
+    kept:            where items are kept once they are read, and why
     budget:          what was asked for; None where steps or epochs were
     waiting:         share of the time that training waits for data, in its first seconds
     epoch_seconds:   to show every item once, at full size
@@ -51,6 +53,7 @@ class Forecast:
     precision: str
     training: int
     held: int
+    kept: str
     budget: str | None
     steps: int
     epochs: float
@@ -90,6 +93,7 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
         precision=str(engine.precision).removeprefix("torch."),
         training=len(kept),
         held=len(held),
+        kept=foretold(source.only(kept), data.read, data.views, data.cache, engine.device),
         budget=plan.budget,
         steps=plan.steps or max(round(epochs * per_epoch), 1),
         epochs=round(epochs, 2),

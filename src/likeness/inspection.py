@@ -19,7 +19,7 @@ from .copies.items import folder_of
 from .modalities import Modality, Unreadable
 from .modalities.base import GIST, Looks
 from .modalities.remote import Remote
-from .sources.base import Source
+from .sources.base import Source, looked
 from .sources.data import spread
 from .sources.listing import ENDING
 from .sources.threads import PATIENCE, Begin, Threads
@@ -49,6 +49,7 @@ class Inspection:
     kinds:   "colour" -> how many of those judged
     odd:     "almost black" -> how many of those judged; named: -> ids of the first few
     traits:  "CMYK" -> how many of those judged, which harms nobody; named likewise
+    unit:    what extents are counted in; empty where that goes without saying
     aspect:  least, median and most of the first axis over the second; None where there is one axis
     reasons: row -> why it cannot be read
     """
@@ -61,6 +62,7 @@ class Inspection:
     traits: dict[str, int] = field(default_factory=dict)
     named: dict[str, list[str]] = field(default_factory=dict)
     extent: Extent | None = None
+    unit: str = ""
     aspect: tuple[float, ...] | None = None
     reasons: dict[int, str] = field(default_factory=dict)
 
@@ -124,6 +126,7 @@ class Inspector:
             traits=tally(trait for look in looks for trait in look.traits),
             named=self._named(),
             extent=Extent(*(tuple(each) for each in _quantiles(sizes).astype(int).tolist())) if looks else None,
+            unit=self.modality.counted_in,
             aspect=tuple(_quantiles(sizes[:, 0] / sizes[:, 1]).round(3).tolist()) if sizes.shape[1:] == (2,) else None,
             reasons=dict(sorted(self._reasons.items())),
         )
@@ -166,7 +169,7 @@ def formats(source: Source) -> tuple[dict[str, int], int]:
     role, rows = next(iter(source.roles)), spread(len(source), COUNTED)
     if len(rows) < len(source) and folder_of(source) is not None:
         return _endings(source), len(source)
-    forms = (form_of(source.raw(role, row)) for row in rows)
+    forms = (form_of(looked(source.raw, role, row)) for row in rows)
     return tally(form for form in forms if form is not None), len(rows)
 
 
@@ -188,6 +191,12 @@ def _ending(suffix: str) -> str:
 def form_of(raw: Any) -> str | None:
     """How a value is stored, in a word."""
     return None if raw is None else type(raw).__name__
+
+
+@form_of.register(str)
+@form_of.register(list)
+def _(raw: str | list[Any]) -> None:
+    """Texts, of which there is nothing more to say."""
 
 
 @form_of.register(Path)

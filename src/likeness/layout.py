@@ -35,15 +35,41 @@ def must_be_new(file: Path) -> None:
         raise WrongCall(f"{file} exists already: delete it, or name another --out")
 
 
-def must_have_head(run: Path) -> None:
-    """Refuse a finished run that was not fine-tuned, which tells no classes.
+def must_be_files(**named: str | Path | None) -> None:
+    """Refuse options that name files which are not there.
+
+    Raises:
+        WrongCall: with what may have been meant.
+    """
+    for option, name in named.items():
+        if name and not Path(name).is_file():
+            near = [str(other) for other in Path(name).parent.glob("*") if other.is_file()]
+            raise WrongCall(f"--{option} {name}: there is no such file{meant(str(name), near)}")
+
+
+def must_have_both(queries: str, qrels: Path | None) -> None:
+    """Refuse queries without judgements, and judgements of no queries.
+
+    Raises:
+        WrongCall: one of them is missing.
+    """
+    if bool(queries) != (qrels is not None):
+        lacking = "--qrels FILE (which documents are right for them)" if queries else "--queries SOURCE"
+        raise WrongCall(f"to judge a search of documents {lacking} is missing")
+
+
+def must_have_head(run: Path, classes: str = "") -> None:
+    """Refuse a finished run that was not fine-tuned, which tells no classes unless they are named.
 
     Raises:
         WrongCall: it has no head.
     """
-    if (run / ABOUT).exists() and not (run / HEAD).exists():
+    if not (run / ABOUT).exists():
+        return
+    if not classes and not (run / HEAD).exists():
         raise WrongCall(
-            f"{run} has no head to predict with: `likeness train SOURCE finetune from={run} labels=COLUMN` makes one"
+            f"{run} has no head to predict with: `likeness train SOURCE finetune from={run} labels=COLUMN` makes one, "
+            "and where it encodes texts --classes FILE names what to tell apart"
         )
 
 

@@ -1,163 +1,138 @@
-"""A trained encoder in use: a plain module that also reads, embeds and searches."""
+"""The encoders of a run, loaded by role; they know each other, so that a text finds images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .encoders import Head
+from .aligned import Aligned, aligned
+from .asking import asked, places, source_of
+from .embedder import ROWS, LoadedEncoder, Progress, worded
 from .engine import device_of
-from .errors import Failed, WrongCall, meant
-from .folder import build, read_head
+from .errors import WrongCall, meant
+from .folder import build, read_head, read_weights
 from .layout import CHECKPOINT, UNTRAINED, WEIGHTS
-from .modalities import Modality, Unreadable
-from .predictions import Predictions
+from .modalities import Modality
 from .recipe import only_from
-from .sources import read
 from .sources.base import Quarantine, Source
-from .sources.feed import plain
-from .space import Space
-from .stacks import Stack, encoded
-from .weights import read_about
+from .weights import SAME, read_about
 
-ROWS = 256  # items embedded at a time
-Progress = Callable[[int, int], None]  # items done, items in all
+__all__ = ["ROWS", "LoadedEncoder", "Progress", "Queries", "Towers", "embed_all", "load", "load_all", "taken_of"]
 
 
-class LoadedEncoder(nn.Module):
-    """The encoder of one role: (N, ...) preprocessed items to features (N, dim), in evaluation mode.
+class Towers(Mapping[str, LoadedEncoder]):
+    """The encoders of a run by role, each built when it is first asked for; roles may share one.
 
-    role, dim:   what it encodes, and how wide its features are
-    modality:    how items are read and preprocessed
-    fingerprint: equal for encoders whose vectors may be compared
-    head:        features (N, dim) to logits (N, classes), where fine-tuning taught one; else None
-    classes:     names of what the head tells apart
+    modalities: how items of each role are read and preprocessed
     """
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        modality: Modality,
-        role: str,
-        dim: int,
-        fingerprint: str,
-        head: Head | None = None,
-        classes: Sequence[str] = (),
-    ) -> None:
-        super().__init__()
-        self.encoder, self.modality, self.head = encoder, modality, head
-        self.role, self.dim, self.fingerprint, self.classes = role, dim, fingerprint, tuple(classes)
-        self.eval()
+    def __init__(self, run: Path, allow: Iterable[str], given: nn.Module | None, device: str, untrained: bool) -> None:
+        self.run, self.about, self.untrained = run, read_about(run), untrained
+        self._allow, self._given, self._device = tuple(allow), given, device_of(device)
+        self._roles: Mapping[str, Any] = self.about["roles"]
+        with only_from(self._allow):
+            self.modalities = {role: Modality.of(part["preprocessing"]) for role, part in self._roles.items()}
+        self.fingerprint = f"{self.about['fingerprint']}{'-untrained' if untrained else ''}"
+        self._built: dict[str, LoadedEncoder] = {}
 
-    def forward(self, stack: Stack) -> Tensor:
-        return encoded(stack, self.encoder)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._roles)
 
-    def preprocess(self, items: Any) -> Stack:
-        """One item or a list of them (paths, bytes, PIL images, arrays) as the encoder takes them: a stack of N rows.
+    def __len__(self) -> int:
+        return len(self._roles)
 
-        Raises:
-            Failed: an item cannot be read.
-        """
-        raws = items if isinstance(items, list | tuple) else [items]
-        try:
-            return self.modality.plain([self.modality.read(raw) for raw in raws])
-        except Unreadable as error:
-            raise Failed(f"{_named(items)} cannot be read: {error}") from None
+    def __getitem__(self, role: str) -> LoadedEncoder:
+        if role not in self._built:
+            self._built[role] = self._loaded(role)
+        return self._built[role]
 
-    def embed(
-        self,
-        data: Any,
-        *,
-        batch: int = ROWS,
-        workers: int = 2,
-        quarantine: Quarantine | None = None,
-        progress: Progress | None = None,
-    ) -> Space:
-        """Every item of a source, in order, unreadable ones left out (and named in `quarantine`)."""
-        source = read(data)
-        bad = Quarantine() if quarantine is None else quarantine
-        rows, vectors = [np.empty(0, np.int64)], [np.empty((0, self.dim), np.float32)]
-        for found, vector in self.batches(source, batch=batch, workers=workers, quarantine=bad, progress=progress):
-            rows.append(found)
-            vectors.append(vector)
-        return self.space(source, np.concatenate(rows), np.concatenate(vectors))
+    @property
+    def owners(self) -> dict[str, str]:
+        """Role -> the role whose weights it has."""
+        return {role: part.get(SAME, role) for role, part in self._roles.items()}
 
-    def batches(
-        self, source: Source, *, batch: int, workers: int, quarantine: Quarantine, progress: Progress | None = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(rows (n,), vectors (n, dim)) of a source, a batch at a time."""
-        device = next(self.parameters(), torch.empty(0)).device
-        for rows, stack in plain(source, self.modality, self.role, batch, workers, quarantine):
-            with torch.inference_mode():
-                vectors = self(stack.to(device)).float().cpu().numpy()
-            if progress is not None and len(rows):
-                progress(int(rows[-1]) + 1, len(source))
-            yield rows, vectors
+    def _loaded(self, role: str) -> LoadedEncoder:
+        owner, about = self.owners[role], self.about
+        module = self[owner].encoder if owner != role else self._module(role)
+        head, classes = (None if self.untrained else read_head(self.run, about, role)) or (None, ())
+        loaded = LoadedEncoder(
+            module, self.modalities[role], role, self._roles[role]["dim"], self.fingerprint, head, classes
+        )
+        loaded.beside = Queries(self, role) if len(self) > 1 else None
+        return loaded.to(self._device)
 
-    def space(self, source: Source, rows: np.ndarray, vectors: np.ndarray) -> Space:
-        """Vectors of some rows of a source, with their ids and all that its table says of them."""
-        chosen = source.only(rows)
-        return Space(vectors, chosen.ids, chosen.table, self.fingerprint, encoder=self)
+    def _module(self, role: str) -> nn.Module:
+        tensors = read_weights(self.run, self.about, f"{CHECKPOINT}/{UNTRAINED}" if self.untrained else WEIGHTS)
+        given = deepcopy(self._given) if self._built else self._given
+        return build(self.run, self.about, role, tensors, self._allow, given)
 
-    def predict(
-        self,
-        data: Any,
-        *,
-        batch: int = ROWS,
-        workers: int = 2,
-        quarantine: Quarantine | None = None,
-        progress: Progress | None = None,
-    ) -> Predictions:
-        """The class of every item of a source, in order, unreadable ones left out (and named in `quarantine`).
+    def only(self, role: str | None) -> str:
+        """The role that is named, or the only one.
 
         Raises:
-            WrongCall: the encoder has no head, since it was not fine-tuned.
+            WrongCall: there is no such role, or there are several.
         """
-        self.must_classify()
-        return self.classified(self.embed(data, batch=batch, workers=workers, quarantine=quarantine, progress=progress))
+        if role is None and len(self) > 1:
+            raise WrongCall(f"{self.run} has several encoders ({', '.join(self)}): name one with --role")
+        if role is not None and role not in self._roles:
+            raise WrongCall(f"{self.run} has no role {role!r}{meant(role, self._roles)} (there are {', '.join(self)})")
+        return role or next(iter(self))
 
-    def classified(self, space: Space) -> Predictions:
-        """The same of items that it has embedded before.
 
-        Raises:
-            WrongCall: the encoder has no head, or the vectors are another encoder's.
-        """
-        head = self.must_classify()
-        if space.fingerprint and space.fingerprint != self.fingerprint:
-            raise WrongCall(f"the vectors are of encoder {space.fingerprint}, this one is {self.fingerprint}")
-        with torch.inference_mode():
-            vectors = torch.tensor(space.vectors, device=head.weight.device)
-            likely = [head(rows).softmax(1).cpu() for rows in vectors.split(ROWS)]
-        return Predictions(space.ids, self.classes, torch.cat(likely).numpy())
+@dataclass(frozen=True)
+class Queries:
+    """Embeds queries to items of one role, each by the encoder of the run that takes it: images are found by a text."""
 
-    def must_classify(self) -> Head:
-        """The head.
+    towers: Towers
+    gallery: str
 
-        Raises:
-            WrongCall: there is none.
-        """
-        if self.head is None:
-            raise WrongCall(
-                "the encoder has no head to predict with: likeness.train(data, 'finetune', start=RUN, labels=COLUMN) "
-                "makes one"
-            )
-        return self.head
+    @property
+    def fingerprint(self) -> str:
+        return self.towers.fingerprint
 
     def embed_one(self, raw: Any) -> np.ndarray:
-        """(dim,) the vector of one item: a path, bytes, a PIL image or an array."""
-        device = next(self.parameters(), torch.empty(0)).device
-        with torch.inference_mode():
-            vector: np.ndarray = self(self.preprocess(raw).to(device))[0].float().cpu().numpy()
-        return vector
+        """(dim,) the vector of one query: a file's name, a path, bytes, a text, a PIL image or an array."""
+        role, value = asked(self.towers.modalities, raw, self.gallery)
+        return self.towers[role].embed_one(value)
 
 
-def _named(items: Any) -> str:
-    return str(items) if isinstance(items, str | Path) else type(items).__name__
+def embed_all(
+    encoders: Mapping[str, LoadedEncoder],
+    data: Any,
+    *,
+    workers: int = 2,
+    quarantine: Quarantine | None = None,
+    progress: Progress | None = None,
+) -> Aligned:
+    """Every item of a source by every encoder that takes something of it, in order; what cannot be read is left out.
+
+    Raises:
+        WrongCall: it has nothing that an encoder takes, or it is not clear which takes what.
+    """
+    modalities = {role: one.modality for role, one in encoders.items()}
+    source, bad = source_of(data, modalities), Quarantine() if quarantine is None else quarantine
+    there, how = taken_of(source, encoders), (ROWS, workers, bad, progress)
+    rows, vectors = aligned({role: encoders[role].placed(source, place, *how) for role, place in there.items()})
+    kept = source.only(rows)
+    name = next(iter(encoders.values())).fingerprint
+    return Aligned(vectors, kept.ids, worded(kept, there, modalities), name)
+
+
+def taken_of(source: Source, encoders: Mapping[str, LoadedEncoder]) -> dict[str, str]:
+    """Role -> the source's own role that its encoder takes; roles of which it has nothing are left out.
+
+    Raises:
+        WrongCall: it has nothing that an encoder takes, or it is not clear which takes what.
+    """
+    every = {role: one.encoder for role, one in encoders.items()}
+    owners = {role: next(own for own in every if every[own] is net) for role, net in every.items()}
+    return places(source, {role: one.modality for role, one in encoders.items()}, owners)
 
 
 def load(
@@ -180,18 +155,23 @@ def load(
         WrongCall: there is no such run, role or device, or the encoder is code from outside that is not allowed.
         Failed: the files are damaged.
     """
-    folder = Path(run)
-    about = read_about(folder)
-    roles: Mapping[str, Any] = about["roles"]
-    if role is None and len(roles) > 1:
-        raise WrongCall(f"{folder} has several encoders ({', '.join(roles)}): name one with --role")
-    chosen = role or next(iter(roles))
-    if chosen not in roles:
-        raise WrongCall(f"{folder} has no role {chosen!r}{meant(chosen, roles)} (there are {', '.join(roles)})")
-    place = device_of(device)
-    kept = build(folder, allow, encoder, f"{CHECKPOINT}/{UNTRAINED}" if untrained else WEIGHTS)[chosen]
-    with only_from(allow):
-        modality: Modality = Modality.of(roles[chosen]["preprocessing"])
-    name = f"{about['fingerprint']}{'-untrained' if untrained else ''}"
-    head, classes = (None if untrained else read_head(folder, about, chosen)) or (None, ())
-    return LoadedEncoder(kept.module, modality, chosen, roles[chosen]["dim"], name, head, classes).to(place)
+    towers = Towers(Path(run), allow, encoder, device, untrained)
+    return towers[towers.only(role)]
+
+
+def load_all(
+    run: str | Path,
+    *,
+    allow: Iterable[str] = (),
+    encoder: nn.Module | None = None,
+    device: str = "cpu",
+    untrained: bool = False,
+) -> dict[str, LoadedEncoder]:
+    """The encoders of all roles that a run kept, by role; those that share a module have the same one. As `load`.
+
+    encoder: the module that training was given; copies of it where it stands in several towers
+
+    Raises:
+        WrongCall, Failed: as `load`.
+    """
+    return dict(Towers(Path(run), allow, encoder, device, untrained))

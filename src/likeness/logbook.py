@@ -34,6 +34,7 @@ class Event:
     learning_rate: float
     knn: float | None
     spread: float | None
+    recall_1: float | None
 
 
 class Log:
@@ -128,6 +129,7 @@ class Meter:
             learning_rate=step.learning_rate,
             knn=look.knn,
             spread=look.spread,
+            recall_1=look.recall_1,
         )
         self.began, self.steps, self.before = now, 0, self.waited
         return event

@@ -21,7 +21,8 @@ from .modalities import Modality
 from .parts import Tower
 from .sources.base import Source
 from .sources.feed import readable
-from .sources.kept import bytes_of, room
+from .sources.kept import room
+from .sources.kept_values import bytes_of
 from .views import Batch
 
 ROOM = 0.7  # share of the free memory that a step may take: allocators leave gaps, and other programs grow

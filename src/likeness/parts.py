@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from itertools import pairwise
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,19 @@ class Tower(nn.Module):
 
     def encode(self, data: Stack) -> Tensor:
         return in_chunks(data, self.encoder, self.split) if self.split else encoded(data, self.encoder)
+
+
+class Locked(Tower):
+    """A tower part of which stands still: no gradients, and always as in evaluation."""
+
+    def __init__(self, net: nn.Module, still: nn.Module, split: int | None) -> None:
+        super().__init__(net, nn.Identity(), split)
+        self._still = [still.requires_grad_(False)]  # in a list, so that it is no second submodule
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self._still[0].eval()
+        return self
 
 
 @contextmanager
@@ -144,6 +157,21 @@ class Momentum(Follower, Generic[M]):
             mine.lerp_(theirs, 1 - decay)
 
 
+def bounded(length: int, items: int | None) -> int:
+    """How long a queue is that should have that length: at most half the items of the training set."""
+    return length if items is None else max(min(length, items // 2), 1)
+
+
+def shortened(tree: Mapping[str, Any]) -> Iterator[str]:
+    """What to say of each queue of a recipe, at any depth, that the items bound."""
+    asked, items = tree.get("queue"), tree.get("items")
+    if asked and items and bounded(asked, items) < asked:
+        yield f"queue {bounded(asked, items):,}, not {asked:,}: half of {items:,} items at most"
+    for value in tree.values():
+        if isinstance(value, Mapping):
+            yield from shortened(value)
+
+
 class Queue(Follower):
     """The last `length` embeddings put in, oldest overwritten first (He et al. 2020, arXiv:1911.05722).
 
@@ -162,7 +190,7 @@ class Queue(Follower):
         super().__init__()
         self.opens = opens
         self.register_buffer("open", torch.tensor(not opens))
-        length = length if items is None else max(min(length, items // 2), 1)
+        length = bounded(length, items)
         self.register_buffer("vector", torch.zeros(length, dim))
         self.register_buffer("item", torch.full((length,), -1))
         self.register_buffer("view", torch.full((length,), -1))
@@ -217,6 +245,19 @@ class Scale(Follower):
     @torch.no_grad()
     def advance(self, progress: float) -> None:
         self.log.clamp_(max=math.log(self.most))
+
+
+class Progress(Follower):
+    """How far training has come: 0 at its first step, 1 at its last."""
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.zeros(()))
+
+    def advance(self, progress: float) -> None:
+        self.value.fill_(progress)
 
 
 class Parts(nn.Module):

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import torch
@@ -21,13 +22,13 @@ from .limits import seconds_of
 from .memory import decoded, with_room
 from .methods import Method
 from .modalities import Augmentation, Modality
-from .parts import evaluating
+from .parts import evaluating, shortened
 from .recipe import Recipe
 from .sources.base import Quarantine, Source
 from .sources.data import Data
 from .sources.feed import Feed
 from .sources.sampling import Shuffle
-from .starting import beginning, shown, start_of, taught_by
+from .starting import beginning, shown, shown_to, start_of, taught_by
 from .stored import vectors_of
 from .training import AdamW, Adaptation, Descent, Growth, Learner, Optimizer, State, Step
 from .training.course import LEAST
@@ -92,23 +93,26 @@ class Once(Plan):
         if self.steps and self.epochs:
             raise WrongCall(f"steps={self.steps} and epochs={self.epochs} were both given: give one of them")
         saved = start_of(self.method, self.start, self.adapt)
+        method = self.method if saved is None else beginning(self.method, saved)
         data = self.data
         for weights in (saved, *taught_by(self.method)):
             data = data if weights is None else shown(data, weights)
-        data, vectors = data.fitted(source), self._vectors(source)
-        role = getattr(self.method, "role", None)
-        if len(data.modality) > 1 and role not in data.modality:
-            names = " and ".join(data.modality)
-            raise WrongCall(f"{source.name} has the roles {names}: say which with role={next(iter(data.modality))}")
-        must_compare(self.method, data, self.data.batch)
-        encoder = default_encoder(next(iter(data.modality.values())), engine.device)
-        facts = {**data.facts(source), "encoder": encoder, "vector_dim": None if vectors is None else vectors.shape[1]}
+        towers = method.towers(source.roles)
+        chosen = {
+            role: method.encoder_for(role) or default_encoder(source.roles[role], engine.device)
+            for role in chain(*towers)
+        }
+        reads = {role: encoder.reads for role, encoder in chosen.items()}
+        for role, encoder in chosen.items():
+            data = shown_to(data, role, source.roles[role], encoder)
+        data, vectors = data.fitted(source, towers, reads), self._vectors(source)
+        facts = {**data.facts(source), "vector_dim": None if vectors is None else vectors.shape[1]}
         open_ended = self.steps is None and self.epochs is None
         budget = self.budget or (BUDGET if open_ended else None)
         if budget is not None:
             seconds_of(budget)
-        method = self.method if saved is None else beginning(self.method, saved)
-        method = method.filled(facts).filled(facts)  # again, for an encoder that was itself filled in
+        method = method.with_encoders(towers, chosen).filled(facts)
+        must_compare(method, data, self.data.batch)
         known: dict[str, Any] = {"data": data, "method": method, "budget": budget}
         if saved is not None:
             asked = {"fresh": saved.fresh, "lora": saved.lora}
@@ -138,7 +142,7 @@ class Once(Plan):
         """With chunks for the encoder where memory would not do, weighed by a few views of full size."""
         share = math.ceil((self.data.batch or len(source)) / engine.world)
         keeps = self.data.cache in ("auto", "memory")
-        taken = decoded(source, self.data.modality) if engine.device.type == "cpu" and keeps else 0.0
+        taken = decoded(source, self.data.read) if engine.device.type == "cpu" and keeps else 0.0
         method, because = with_room(self.method, partial(self.drawn, source, engine), share, engine, taken)
         plan = self.model_copy(update={"method": method})
         plan._because = because
@@ -155,7 +159,7 @@ class Once(Plan):
         """What was chosen for this machine and these data when the plan was fitted, and why, in words."""
         data = self.data
         notes = (drawn.note(data.modality[role]) for role, drawn in data.views.items() if role in data.modality)
-        return (*self._because, *filter(None, notes))
+        return (*self._because, *shortened(self.method.tree()), *filter(None, notes))
 
     @property
     def growth(self) -> Growth:
@@ -197,7 +201,7 @@ class Once(Plan):
         data = self.data
         return Feed(
             source,
-            data.modality,
+            data.read,
             data.views,
             data.sampling,
             batch=data.batch or len(source),
@@ -220,9 +224,13 @@ def must_compare(method: Method, data: Data, batch: int | None) -> None:
         WrongCall: it compares views, and there is one; or items, and a step has one.
     """
     least = method.compares
-    few = [augmentation.views for augmentation in data.views.values() if augmentation.views < least]
-    if few and len(data.views) == 1:
-        raise WrongCall(f"{method.label()} compares views of an item, and views={few[0]}: draw {least} at least")
+    for role, augmentation in data.views.items():
+        if augmentation.views < method.least(role):
+            several = f"{role}." if len(data.views) > 1 else ""
+            raise WrongCall(
+                f"{method.label()} compares views of an item, and {several}views={augmentation.views}: "
+                f"draw {method.least(role)} at least"
+            )
     if batch is not None and batch < least:
         raise WrongCall(f"{method.label()} compares items, and batch={batch}: take {least} at least")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from .predictions import Predictions, format_of
 from .sources import holdout
 from .sources.base import Quarantine, Source
 from .sources.labelled import is_file, labels_of
+from .space import Space
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def predict_to(
     source: Source,
     run: Path,
     *,
+    classify: Callable[[Space], Predictions] | None = None,
     workers: int = 2,
     quarantine: Quarantine | None = None,
     progress: Progress | None = None,
@@ -54,17 +56,20 @@ def predict_to(
     """The class of every item of a source into a .csv, .parquet or .jsonl file; it goes on where it was interrupted.
 
     run: where the encoder is from; it says which items were held out, and which column has labels
+    classify: what tells classes, instead of the encoder's head
 
     Raises:
         WrongCall: the encoder has no head, the file exists, its folder does not, or its format is unknown.
         Failed: the disk is full.
     """
     format_of(out)
-    encoder.must_classify()
+    if classify is None:
+        encoder.must_classify()
     bad = Quarantine() if quarantine is None else quarantine
-    shards = Shards(out, encoder, source)
+    shards = Shards(out, {encoder.role: encoder}, source)
     shards.make(workers, bad, progress)
-    said = Predictions.cat(*(encoder.classified(part) for part in shards))
+    tell = classify or encoder.classified
+    said = Predictions.cat(*(tell(part.space(encoder.role)) for part in shards))
     said.save(out)
     shards.remove()
     known = _known(run, source, said.classes)

@@ -35,6 +35,20 @@ class Recipe(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, polymorphic_serialization=True
     )
 
+    def __init__(self, **fields: Any) -> None:
+        """Fields by name.
+
+        Raises:
+            WrongCall: all that is wrong with them, on one line.
+        """
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise WrongCall(_all_said(error, type(self))) from None
+
+    # Pydantic asks its validators of this, not this itself, where a recipe is a part of another: errors keep places.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
     prefix: ClassVar[str] = ""
     """`prefix:REST` is this recipe with its first field set to REST, as in `timm:resnet18`."""
 
@@ -138,7 +152,7 @@ class Recipe(BaseModel):
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
-            raise WrongCall("; ".join(_said(each) for each in error.errors())) from None
+            raise WrongCall(_all_said(error, cls)) from None
 
     @classmethod
     def from_yaml(cls, path: Path) -> Self:
@@ -226,11 +240,17 @@ def _under(facts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _said(error: Any) -> str:
+def _all_said(error: ValidationError, kind: type[Recipe]) -> str:
+    """All of pydantic's errors in one line; kind: the recipe whose fields those of one name are."""
+    return "; ".join(_said(each, kind) for each in error.errors())
+
+
+def _said(error: Any, kind: type[Recipe]) -> str:
     """One of pydantic's errors in one line."""
     place = ".".join(str(part) for part in error["loc"]) or "recipe"
     if error["type"] == "extra_forbidden":
-        return f"{place} is no field"
+        near = meant(place, kind.model_fields) if len(error["loc"]) == 1 else ""
+        return f"{kind.__name__} has no {place!r}{near}" if near else f"{place} is no field"
     message = error["msg"].removeprefix("Value error, ")
     value = error.get("input")
     shown = f" (got {value!r})" if isinstance(value, str | int | float | bool | list | tuple) else ""

@@ -24,7 +24,7 @@ from .forgetting import Forgotten, forgotten
 from .journey import Watch
 from .layout import CALL, CHECKPOINT, FINISHED, HOLDOUT, METRICS, QUARANTINE, RECIPE, SPACE, UNTRAINED
 from .live import Look, Probe
-from .loaded import LoadedEncoder
+from .loaded import LoadedEncoder, embed_all
 from .logbook import Event, Log, Meter, Track
 from .modalities import Modality
 from .plans import Once, Training
@@ -146,9 +146,8 @@ class Session:
                 raise Interrupted(self._stopped(step))
 
     def _probe(self) -> Probe | None:
-        role, modality = next(iter(self.plan.data.modality.items()))
         workers = self.plan.workers(self.engine)
-        return Probe.of(self.source, self.kept, self.held, modality, self.untrained[role], role, workers)
+        return Probe.of(self.source, self.kept, self.held, self.plan.data.modality, self.untrained, workers)
 
     def _agreed(self, step: Step, wish: bool) -> bool:
         """Whether any process wishes it, asked at the same steps everywhere."""
@@ -201,14 +200,16 @@ class Session:
         if not self.engine.leads:
             return
         labels = self.plan.data.known(self.training)
-        name = write_encoder(self.run, kept, self.plan.data.modality, labels.names if labels else ())
-        role, modality = next(iter(self.plan.data.modality.items()))
-        encoder = LoadedEncoder(kept[role].module, modality, role, kept[role].recipe.dim, name)
-        workers = self.plan.workers(self.engine)
-        space = encoder.embed(self.source, workers=workers, quarantine=self.watch.quarantine)
-        space.save(self.run / SPACE)
-        self._compare(role, modality, space, workers)
-        self.taught = taught(self.plan, self.source, self.kept, self.held, encoder, space, workers)
+        modality, workers = self.plan.data.modality, self.plan.workers(self.engine)
+        name = write_encoder(self.run, kept, modality, labels.names if labels else ())
+        encoders = {
+            role: LoadedEncoder(one.module, modality[role], role, one.recipe.dim, name) for role, one in kept.items()
+        }
+        spaces = embed_all(encoders, self.source, workers=workers, quarantine=self.watch.quarantine)
+        spaces.save(self.run / SPACE)
+        role = next(iter(kept))  # methods of several roles start from no weights of a whole run, and have no teacher
+        self._compare(role, modality[role], spaces.space(role), workers)
+        self.taught = taught(self.plan, self.source, self.kept, self.held, encoders[role], spaces.space(role), workers)
         if self.taught is not None:
             self.taught.write(self.run)
         self._write_quarantine()

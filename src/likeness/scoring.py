@@ -1,41 +1,35 @@
-"""Judging a run: its encoder beside the untrained one, raw data and whatever else the user names."""
+"""Judging a run: its encoders beside the untrained ones, raw data and whatever else the user names."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
+from .beside import Column, Judging, Raw, Side, Split, raw_spaces, sides_of
 from .card import write_card
 from .disk import file_tree
 from .errors import Failed, WrongCall
-from .evaluations import Report, judge
+from .evaluations import Report, Result, Row, standard
+from .evaluations.judge import classes_of, reported, scored
+from .evaluations.verdict import CALLED, verdict
 from .folder import write_json
 from .layout import CALL, FINISHED, HOLDOUT, SCORES
-from .loaded import ROWS, LoadedEncoder, load
-from .modalities import Modality
+from .loaded import Towers, taken_of
+from .paired import Found, asking, pair_scores, zero_shot_scores
 from .sources import holdout
-from .sources.base import Quarantine, Source, labels_of
-from .sources.feed import each
-from .sources.labelled import is_file, read_labels
+from .sources.base import Labels, Quarantine, Source
+from .sources.classes import labels_of
+from .sources.labelled import is_file, read_labels, strangers
+from .sources.labelled import labels_of as labels_named
 from .space import Space
-from .whereabouts import CONFIG
 
-Sides = tuple[Space, Space]  # training and test items of one encoder
+__all__ = ["Question", "Scored", "Split", "keep", "raw_spaces", "score", "split"]
+
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which items are the gallery and which are asked about; note: how that was decided, in plain words."""
-
-    train: Source
-    test: Source
-    note: str
 
 
 def split(run: Path, source: Source, test: Source | None) -> Split:
@@ -69,74 +63,145 @@ def _held_out(run: Path, source: Source) -> list[str]:
     return [] if numbers and trained != source.listing else holdout.read(run / HOLDOUT)
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a run is asked beside its source.
+
+    labels:    a column of the source, or a CSV file of id,label; None: the source's own labels
+    classes:   a file of class names for zero-shot classification; None: the labels' own names
+    prompts:   a file of prompts that names stand in; None: a few of our own
+    baselines: runs, files of vectors, public networks whose weights are on this machine, or tfidf-char
+    role:      of the run, to judge that one alone
+    """
+
+    labels: str | None = None
+    classes: str | None = None
+    prompts: str | None = None
+    baselines: Sequence[str] = ()
+    role: str | None = None
+
+
+class Scored(NamedTuple):
+    """A report, and what is said beside it. rows: how scores are shown; note: what was scored"""
+
+    report: Report
+    rows: Sequence[Row]
+    note: str
+    quarantine: Quarantine
+
+
+NOTHING = Question()
+
+
 def score(
     run: Path,
     source: Source,
     test: Source | None = None,
+    question: Question = NOTHING,
     *,
-    labels: str | None = None,
-    baselines: Sequence[str] = (),
     allow: Sequence[str] = (),
-    role: str | None = None,
     device: str = "auto",
     workers: int = 2,
     say: Progress = lambda line: None,
-) -> tuple[Report, Split, Quarantine]:
-    """Everything that can be scored, on stored vectors, for the run's encoder and all it is compared with.
+) -> Scored:
+    """Everything that can be scored, on stored vectors, for the run's encoders and all they are compared with.
 
-    labels:    a column of the source, or a CSV file of id,label; None: the source's own labels
-    baselines: runs, files of vectors, or timm:NAME whose weights are on this machine
+    Roles of the items that the run encodes are searched for in each other; names of classes are given to items where
+    an encoder takes words. Labels are scored where one role is judged, or the first of several of different kinds: of
+    two texts they tell something of the pair.
     """
     parts, bad = split(run, source, test), Quarantine()
-    if labels is not None and not is_file(labels):
-        parts.train.column(labels)  # a wrong name answers before anything is embedded
-    trained = load(run, role=role, allow=allow, device=device)
-    known = _labelling(labels)
-    spaces: dict[str, Sides] = {}
+    if question.labels is not None and not is_file(question.labels):
+        parts.train.column(question.labels)  # a wrong name answers before anything is embedded
+    encoders = Towers(run, allow, None, device, untrained=False)
+    role = None if question.role is None else encoders.only(question.role)
+    sides = sides_of(parts.test, encoders, role)
+    judging = Judging(parts.train, parts.test, sides, allow, device, workers, bad)
+    raw = Raw(judging)
+    columns = {
+        "encoder": judging.by(encoders),
+        "untrained": judging.by(Towers(run, allow, None, device, untrained=True)),
+        "raw": Column(raw),
+        **{name: judging.named(name) for name in question.baselines},
+    }
+    found = list(_families(judging, columns, raw, encoders, question, say))
+    many = {"train": len(parts.train), "test": len(parts.test)}
+    report = _reported(found, encoders.fingerprint, many)
+    every = chain(source.ids, () if test is None else test.ids)
+    unknown = strangers(question.labels, every) if question.labels is not None else ""
+    report["notes"] += [unknown] if unknown else []
+    return Scored(report, [row for family in found for row in family.rows], _items(parts), bad)
 
-    others = {name: _baseline(name, trained, allow, device, workers, bad) for name in baselines}
 
-    def add(name: str, embed: Callable[[Source], Space]) -> None:
+def _families(
+    judging: Judging,
+    columns: Mapping[str, Column],
+    raw: Raw,
+    encoders: Towers,
+    question: Question,
+    say: Progress,
+) -> Iterator[Found]:
+    sides, labelled = judging.sides, _labelling(question.labels)
+    known = _known(judging.test, question.labels)
+    if len(sides) > 1:
+        yield pair_scores(judging, columns, raw, say)
+    asked = asking(sides, encoders, known, question.classes, question.prompts)
+    if asked is not None:
+        say("names of classes")
+        yield zero_shot_scores(judging, columns, raw, asked, labelled)
+    kinds = {side.encoder.modality.label() for side in sides}
+    if len(sides) == 1 or (known is not None and len(kinds) > 1):
+        yield _standard(replace(judging, sides=sides[:1]), columns, labelled, say)
+
+
+def _standard(
+    judging: Judging, columns: Mapping[str, Column], labelled: Callable[[Space], Space], say: Progress
+) -> Found:
+    """The scores of every report, of one side: neighbours, probes, retrieval and clusters."""
+    (side,), parts = judging.sides, Split(judging.train, judging.test, "")
+    known = side if side.place in judging.train.roles else _elsewhere(judging.train, side)
+    spaces = {}
+    raw = Raw(judging)
+    for name, column in columns.items():
         say(name)
-        train, asked = (known(embed(side)) for side in (parts.train, parts.test))
-        spaces[name] = train, asked
-
-    def by(encoder: LoadedEncoder) -> Callable[[Source], Space]:
-        return lambda side: encoder.embed(side, workers=workers, quarantine=bad)
-
-    add("encoder", by(trained))
-    add("untrained", by(load(run, role=role, allow=allow, device=device, untrained=True)))
-    say("raw")
-    raw = raw_spaces(parts, trained.modality, trained.role, workers)
-    spaces["raw"] = known(raw[0]), known(raw[1])
-    for name, embed in others.items():
-        add(name, embed)
-    return judge(spaces), parts, bad
+        if name != "raw":
+            train, test = column.place(judging.train, known), column.place(judging.test, side)
+        else:
+            train, test = raw_spaces(parts, raw.modality, (known.place, side.place), judging.workers, raw.fitted)
+        spaces[name] = labelled(train), labelled(test)
+    kinds = standard()
+    results = scored(spaces, kinds)
+    said = verdict(results, classes_of(*spaces["encoder"]), raw.called)
+    return Found(results, [row for each in kinds for row in each.rows], said, raw.fitted)
 
 
-def raw_spaces(parts: Split, modality: Modality, role: str, workers: int) -> Sides:
-    """The items themselves as vectors: small and flattened, training mean subtracted, of unit length."""
-    train, test = (_raw(side, modality, role, workers) for side in (parts.train, parts.test))
-    mean = train.vectors.mean(0)
-    for space in (train, test):  # in place, for a large source fits in memory once
-        pixels = space.vectors
-        pixels -= mean
-        length = np.sqrt(np.einsum("nd,nd->n", pixels, pixels))[:, None]
-        pixels /= np.where(length > 0, length, 1)
-    return train, test
+def _elsewhere(train: Source, side: Side) -> Side:
+    """The same side in a source that calls it otherwise."""
+    return side._replace(place=taken_of(train, {side.name: side.encoder})[side.name])
 
 
-def _raw(side: Source, modality: Modality, role: str, workers: int) -> Space:
-    """(N, D) pixels, put where they stay as they come."""
-    rows: list[int] = []
-    pixels = np.empty((0, 0), np.float32)
-    for found, some in each(side, modality, role, modality.pixels, ROWS, workers, Quarantine()):
-        if not rows:
-            pixels = np.empty((len(side), some.shape[1]), np.float32)
-        pixels[len(rows) : len(rows) + len(found)] = some.numpy()
-        rows += found.tolist()
-    kept = side.only(np.array(rows, np.int64))
-    return Space(pixels[: len(rows)], list(kept.ids), kept.table, "raw")
+def _items(parts: Split) -> str:
+    """What was scored, in words."""
+    return f"{parts.note} · {len(parts.train):,} training and {len(parts.test):,} test items"
+
+
+def _reported(found: Sequence[Found], fingerprint: str, items: dict[str, int]) -> Report:
+    """All families as one report."""
+    results: dict[str, dict[str, Result]] = {}
+    for family in found:
+        for column, values in family.results.items():
+            results.setdefault(column, {}).update(values)
+    raw = next((family.raw for family in found if family.raw is not None), None)
+    called = CALLED if raw is None else {**CALLED, "raw": raw.name}
+    report = reported(results, " ".join(family.said for family in found), fingerprint, items, called)
+    notes = [f"raw: {raw.note}"] if raw is not None and raw.note else []
+    report["notes"] += [*notes, *(note for family in found for note in family.notes)]
+    return report
+
+
+def _known(test: Source, labels: str | None) -> Labels | None:
+    """The labels of the test items."""
+    return test.labels if labels is None else labels_named(test, labels)
 
 
 def _labelling(labels: str | None) -> Callable[[Space], Space]:
@@ -156,36 +221,6 @@ def _labelling(labels: str | None) -> Callable[[Space], Space]:
         return space.labelled([None if code < 0 else classes.names[code] for code in classes.codes])
 
     return renamed
-
-
-def _baseline(
-    name: str, trained: LoadedEncoder, allow: Sequence[str], device: str, workers: int, bad: Quarantine
-) -> Callable[[Source], Space]:
-    """How another encoder places a source: a run, stored vectors found by id, or a network of timm."""
-    path = Path(name)
-    if path.is_dir() and not (path / CONFIG).exists():
-        other = load(path, allow=allow, device=device)
-    elif path.suffix.lower() in (".parquet", ".csv"):
-        return _stored(Space.load(path), name)
-    else:
-        from .public import public_encoder
-
-        other = public_encoder(name, trained, device)
-    return lambda side: other.embed(side, workers=workers, quarantine=bad)
-
-
-def _stored(space: Space, name: str) -> Callable[[Source], Space]:
-    place = {id: row for row, id in enumerate(space.ids)}
-
-    def found(side: Source) -> Space:
-        rows = [n for n, id in enumerate(side.ids) if id in place]
-        if not rows:
-            raise WrongCall(f"baseline {name} holds none of the ids of {side.name} (its first is {space.ids[:1]})")
-        chosen = side.only(np.array(rows))
-        vectors = space.vectors[[place[id] for id in chosen.ids]]
-        return Space(vectors, list(chosen.ids), chosen.table, space.fingerprint)
-
-    return found
 
 
 def keep(run: Path, scores: Mapping[str, Any]) -> None:

@@ -142,7 +142,8 @@ class TrainScreen:
     def _scores(self, event: Event) -> list[str]:
         beside = "" if event.chance is None else f" (chance {event.chance:.2f})"
         known = "" if event.knn is None else f"kNN {100 * event.knn:.1f} % ({self.classes} classes)"
-        return [f"loss {event.loss:.2f}{beside}", known]
+        paired = "" if event.recall_1 is None else f"r@1 {100 * event.recall_1:.1f} %"
+        return [f"loss {event.loss:.2f}{beside}", known, paired]
 
     def _draw(self) -> Any:
         if not self.events:
@@ -152,11 +153,14 @@ class TrainScreen:
         bar = Table.grid(padding=(0, 1))
         bar.add_row(" ", ProgressBar(total=1.0, completed=self._done(event), width=WIDTH), self._status(event))
         rows = Table.grid(padding=(0, 2))
-        loss, known = self._scores(event)
+        loss, known, paired = self._scores(event)
         rows.add_row(" loss", loss.removeprefix("loss "), Text(curve([e.loss for e in self.events]), style="cyan"))
         if known:
             knn = Text(curve([e.knn for e in self.events]), style="green")
             rows.add_row(" kNN", known.removeprefix("kNN "), knn)
+        if paired:
+            recall = Text(curve([e.recall_1 for e in self.events]), style="green")
+            rows.add_row(" r@1", paired.removeprefix("r@1 "), recall)
         return Group(bar, rows)
 
 

@@ -23,10 +23,13 @@ Found = tuple[str, float, Any]  # id, cosine, stored value
 Row = tuple[str, Any, Sequence[Found]]  # what was asked, its stored value, what was found, best first
 
 
-def contact_sheet(modality: Modality, rows: Sequence[Row], out: str | Path) -> Path:
+def contact_sheet(
+    modality: Modality, rows: Sequence[Row], out: str | Path, asked: Sequence[Modality] | None = None
+) -> Path:
     """Write a picture: a row a query, which stands first, then what was found with cosines and ids.
 
     modality: reads and draws the stored values; a value that it cannot read leaves an empty frame
+    asked:    the same for each row's query; None: `modality`, as of what was found
 
     Raises:
         Failed: the file cannot be written, or the rows do not fit one picture.
@@ -42,7 +45,7 @@ def contact_sheet(modality: Modality, rows: Sequence[Row], out: str | Path) -> P
         top = GAP + number * tall
         _text(pen, (GAP, top + GAP // 2), query, TITLE, INK, size[0] - 2 * GAP)
         top += HEADING
-        _frame(page, (GAP, top), modality, raw)
+        _frame(page, (GAP, top), modality if asked is None else asked[number], raw)
         pen.rectangle((GAP - 3, top - 3, GAP + SIDE + 2, top + SIDE + 2), outline=ACCENT, width=3)
         _text(pen, (GAP, top + SIDE + 5), "query", SCORE, ACCENT, SIDE)
         for place, (id, score, stored) in enumerate(found, 1):

@@ -15,10 +15,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from .api import train
+from .asking import source_of
+from .encoders import Encoder
 from .errors import Failed
 from .loaded import LoadedEncoder, load
 from .plans import Plan
-from .sources import read
 from .sources.base import Quarantine
 
 RUN = "run"  # the folder's name where nobody will see it
@@ -27,11 +28,11 @@ RUN = "run"  # the folder's name where nobody will see it
 class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Learns features (N, dim) from items without labels.
 
-    X is anything that `likeness.read` takes: images (N, H, W) or (N, H, W, C), a list of paths or of PIL images, a
-    folder. Flat rows (N, F), which most of scikit-learn takes, are no images: give them their shape.
+    X is anything that `likeness.read` takes: images (N, H, W) or (N, H, W, C), a list of paths, of texts or of PIL
+    images, a folder. Flat rows (N, F), which most of scikit-learn takes, are no images: give them their shape.
 
     recipe:    a name, a YAML file or a recipe; None: chosen for the machine
-    encoder:   a name such as timm:resnet18, or an nn.Module that maps a batch to (N, dim)
+    encoder:   a name such as timm:resnet18, a recipe, or an nn.Module that maps a batch to (N, dim)
     out:       run folder to keep; None: a temporary one
     budget, steps, epochs: how long to train; 30 minutes where none is given
     batch:     items a step; None: as the recipe has it
@@ -44,7 +45,7 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self,
         recipe: str | Path | Plan | None = None,
         *,
-        encoder: nn.Module | str | None = None,
+        encoder: nn.Module | Encoder | str | None = None,
         out: str | Path | None = None,
         seed: int = 0,
         budget: str | None = None,
@@ -80,8 +81,9 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             Failed: an item cannot be read, so that rows would not match.
         """
         check_is_fitted(self, "encoder_")
-        source, bad = read(X), Quarantine()
-        space = self.encoder_.embed(source, quarantine=bad)
+        encoder, bad = self.encoder_, Quarantine()
+        source = source_of(X, {encoder.role: encoder.modality})
+        space = encoder.embed(source, quarantine=bad)
         if len(space) < len(source):
             id, why = next(iter(bad.reasons.items()), ("one", "it holds nothing"))
             raise Failed(
@@ -101,5 +103,5 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
+        tags.input_tags.two_d_array, tags.input_tags.three_d_array, tags.input_tags.string = False, True, True
         return tags

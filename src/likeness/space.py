@@ -14,7 +14,8 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import WrongCall, counted
-from .sources.base import Labels, bare, numbered, single_labels, taken
+from .sources.base import Labels, bare, numbered, taken
+from .sources.classes import single_labels
 from .space_read import read
 from .space_write import writing
 
@@ -33,7 +34,8 @@ class Hit(NamedTuple):
 class EmbedsOne(Protocol):
     """An encoder, as far as a search needs it."""
 
-    fingerprint: str
+    @property
+    def fingerprint(self) -> str: ...
 
     def embed_one(self, raw: Any) -> NDArray[np.float32]:
         """(D,) of one stored value: a path, bytes, a text, an array or a PIL image."""
@@ -48,6 +50,7 @@ class Space:
     table:       N rows of metadata: label, group and whatever else the source knew
     fingerprint: of the encoder that made the vectors, '' where that is not known
     encoder:     embeds a query that is no vector yet; not saved
+    role:        whose vectors these are, '' where that is not known
     """
 
     vectors: NDArray[np.float32]
@@ -55,6 +58,7 @@ class Space:
     table: pa.Table
     fingerprint: str = ""
     encoder: EmbedsOne | None = field(default=None, repr=False)
+    role: str = ""
 
     def __post_init__(self) -> None:
         rows = len(self.vectors), len(self.ids), self.table.num_rows
@@ -163,7 +167,7 @@ class Space:
             Failed: the disk is full, or nothing may be written there.
         """
         target = Path(path)
-        with writing(target, self.fingerprint, dtype) as writer:
+        with writing(target, self.fingerprint, dtype, self.role) as writer:
             for first in range(0, max(len(self), 1), CHUNK):
                 rows = slice(first, first + CHUNK)
                 writer.append(self.ids[rows], {"": self.vectors[rows]}, self.table.slice(first, CHUNK))
@@ -179,7 +183,7 @@ class Space:
             WrongCall: the file is missing, broken or holds no vectors, or the role is not among those it has.
         """
         stored = read(Path(path), role)
-        return cls(stored.vectors, stored.ids, stored.table, stored.fingerprint)
+        return cls(stored.vectors, stored.ids, stored.table, stored.fingerprint, role=stored.role)
 
     def search(self, query: Any, k: int = 10) -> list[Hit]:
         """The k nearest by cosine, best first, of one query; exact.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +21,7 @@ KEPT = (b"huggingface",)  # of the source's own schema metadata: names of classe
 ROW_GROUP = 8192  # rows of Parquet that are read together
 DTYPES = ("float32", "float16")
 
-Vectors = Mapping[str, NDArray[np.float32]]  # role -> (N, D); the role of an only tower is ""
+Vectors = Mapping[str, NDArray[np.float32]]  # role -> (N, D); "": the only one. Of several a row of NaN is none
 
 
 class Writer(ABC):
@@ -50,7 +50,7 @@ class Parquet(Writer):
         import pyarrow.parquet as pq
 
         names = {role: column(role) for role in vectors}
-        lists = {names[role]: _lists(block.astype(self.dtype)) for role, block in vectors.items()}
+        lists = {names[role]: _lists(block.astype(self.dtype), lacking=role != "") for role, block in vectors.items()}
         rest = {name: table.column(name) for name in table.column_names if name not in {"id", *lists}}
         rows = pa.table({"id": pa.array(ids, pa.string()), **lists, **rest})
         if self._file is None:
@@ -150,8 +150,10 @@ def checked(path: Path, dtype: str) -> type[Writer]:
 
 
 @contextmanager
-def writing(path: Path, fingerprint: str = "", dtype: str = "float32") -> Iterator[Writer]:
+def writing(path: Path, fingerprint: str = "", dtype: str = "float32", role: str = "") -> Iterator[Writer]:
     """A writer of the format that the path's ending names; what is at `path` is replaced at the end, or not at all.
+
+    role: whose the vectors are that are written under no role's name, where that is known
 
     Raises:
         WrongCall: no such format or dtype, or no such folder.
@@ -159,11 +161,16 @@ def writing(path: Path, fingerprint: str = "", dtype: str = "float32") -> Iterat
     """
     kind = checked(path, dtype)
     with replacing(path) as other:
-        writer = kind(other, {"fingerprint": fingerprint}, dtype)
+        writer = kind(other, {"fingerprint": fingerprint, **({"role": role} if role else {})}, dtype)
         try:
             yield writer
         finally:
             writer.close()
+
+
+def several(roles: Iterable[str]) -> str:
+    """What to do about several roles where one is meant."""
+    return f"name one with --role, {' or '.join(roles)}"
 
 
 def column(role: str) -> str:
@@ -171,13 +178,15 @@ def column(role: str) -> str:
     return f"vector_{role}" if role else "vector"
 
 
-def _lists(block: NDArray[np.floating]) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(block.ravel()), block.shape[1])
+def _lists(block: NDArray[np.floating], lacking: bool) -> pa.Array:
+    """lacking: whether a row of NaN is an item without a vector."""
+    none = pa.array(np.isnan(block).all(axis=1)) if lacking else None
+    return pa.FixedSizeListArray.from_arrays(pa.array(block.ravel()), block.shape[1], mask=none)
 
 
 def _only(vectors: Vectors) -> NDArray[np.float32]:
     if len(vectors) != 1:
-        raise WrongCall(f"this format holds one role's vectors: choose one of {', '.join(vectors)}, or write .parquet")
+        raise WrongCall(f"this format holds one role's vectors: {several(vectors)}, or write .parquet")
     return next(iter(vectors.values()))
 
 

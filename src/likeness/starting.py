@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from .encoders import Saved
+from .encoders import Encoder, Saved
 from .errors import WrongCall
 from .methods import Method
 from .modalities import Modality
@@ -14,7 +14,6 @@ from .sources.data import Data
 from .training import Adaptation
 
 M = TypeVar("M", bound=Method)
-STATISTICS = ("mean", "std")  # of channels: they mean nothing where channels are others
 
 
 def start_of(method: Method, text: str | None, adapt: Adaptation) -> Saved | None:
@@ -34,6 +33,7 @@ def start_of(method: Method, text: str | None, adapt: Adaptation) -> Saved | Non
                 f"{method.label()} starts from weights that exist: name them with from=RUN, or a network to train from "
                 "scratch with encoder="
             )
+        must_be_idle(adapt)
         return None
     elif "encoder" not in type(method).model_fields:
         raise WrongCall(f"{method.label()} has no field `encoder` that could start from {text}: set one of its fields")
@@ -42,6 +42,19 @@ def start_of(method: Method, text: str | None, adapt: Adaptation) -> Saved | Non
     fresh = adapt.fresh or saved.fresh
     asked = {"fresh": fresh, "lora": adapt.lora or saved.lora, "frozen": adapt.keeps_statistics(fresh)}
     return saved.model_copy(update=asked).settled()
+
+
+def must_be_idle(adapt: Adaptation) -> None:
+    """Refuse fields that say how weights are changed where there are none.
+
+    Raises:
+        WrongCall: with how to name some.
+    """
+    usual = Adaptation()
+    asked = {name: value for name, value in adapt if value != getattr(usual, name)}
+    if asked:
+        said = " and ".join(f"{name}={value}" for name, value in asked.items())
+        raise WrongCall(f"{said} means nothing without weights that exist: name them with from=RUN, or leave it out")
 
 
 def taught_by(method: Method) -> Iterator[Saved]:
@@ -57,20 +70,26 @@ def beginning(method: M, saved: Saved) -> M:
 
 def shown(data: Data, saved: Saved) -> Data:
     """With what the weights were trained to see (mean, std, size, channels) where the recipe leaves it open."""
-    tree = saved.found.seen
-    if not tree:
+    seen = _seen(saved)
+    if seen is None:
         return data
-    with only_from(()):  # a file's words import no code
-        seen: Modality = Modality.of(tree)
-    modality = {
-        name: one.filled(_known(one, seen)) if one.label() == seen.label() else one
-        for name, one in data.modality.items()
-    }
+    modality = {name: one.like(seen) if one.label() == seen.label() else one for name, one in data.modality.items()}
     return data.model_copy(update={"modality": modality})
 
 
-def _known(modality: Modality, seen: Modality) -> dict[str, Any]:
-    """What of that holds here: how pixels are stored is the data's own affair."""
-    here, there = modality.facts, seen.facts
-    alike = here.get("channels") in (None, there.get("channels"))
-    return {**there, **({name: getattr(seen, name, None) for name in STATISTICS} if alike else {})}
+def shown_to(data: Data, role: str, kind: str, encoder: Encoder) -> Data:
+    """The same for one role, of a modality named as its recipe is, where its encoder starts from weights."""
+    seen = _seen(encoder) if isinstance(encoder, Saved) else None
+    asked = data.modality.get(role) or data.modality.get(kind.lower())
+    if seen is None or seen.label() != kind:
+        return data
+    return data.model_copy(update={"modality": {**data.modality, role: seen if asked is None else asked.like(seen)}})
+
+
+def _seen(saved: Saved) -> Modality | None:
+    """What weights were trained to see; None where that is not known."""
+    tree = saved.found.seen
+    if not tree:
+        return None
+    with only_from(()):  # a file's words import no code
+        return Modality.of(tree)

@@ -48,7 +48,7 @@ def throughput(plan: Once, source: Source, engine: Engine) -> Throughput:
 def _read(plan: Once, source: Source, rows: Sequence[int], workers: int) -> float:
     """Items a second, each with all its roles."""
     began, done, again = time.perf_counter(), 0, cycle(rows)
-    with closing(Reader(source, plan.data.modality, workers, Quarantine())) as reader:
+    with closing(Reader(source, plan.data.read, workers, Quarantine())) as reader:
         while (taken := time.perf_counter() - began) < MOMENT or not done:
             some = [*islice(again, min(TOGETHER, len(rows)))]
             for role in plan.data.modality:

@@ -19,6 +19,7 @@ Tensors = dict[str, "Tensor"]
 
 NAMED = 3  # tensors that an error names
 COUNTER = "num_batches_tracked"  # of batch norms, which tell least
+SAME = "same"  # in encoder.json: the role whose weights a role has too
 
 
 def read_json(path: Path) -> Any:
@@ -50,6 +51,9 @@ def read_about(run: Path) -> Tree:
         known = [set(part) for part in about["roles"].values()] if "fingerprint" in about else []
         if not known or not all({"encoder", "preprocessing", "dim"} <= names for names in known):
             raise ValueError("it describes no encoder")
+        owners = {part.get(SAME) for part in about["roles"].values()} - {None}
+        if any(SAME in about["roles"][owner] for owner in owners):
+            raise ValueError("it does not say whose weights a role has")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Failed(f"{path} is damaged: {error}") from error
     return about
@@ -70,9 +74,13 @@ def load(path: Path) -> Tensors:
         raise Failed(f"{path} cannot be read ({error}); it may be cut short: fetch or save it again") from error
 
 
-def of_role(tensors: Mapping[str, Tensor], role: str, roles: Iterable[str]) -> Tensors:
-    """The tensors of one role by the encoder's own names; a single encoder's are its own, whatever they begin with."""
-    start = f"{role}." if len(list(roles)) > 1 else ""
+def of_role(tensors: Mapping[str, Tensor], role: str, roles: Mapping[str, Mapping[str, Any]]) -> Tensors:
+    """The tensors of one role by the encoder's own names; a single encoder's are its own, whatever they begin with.
+
+    roles: role -> what encoder.json says of it; one that has the weights of another names it under `same`
+    """
+    several = sum(SAME not in part for part in roles.values()) > 1
+    start = f"{roles[role].get(SAME, role)}." if several else ""
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 

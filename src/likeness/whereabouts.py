@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import Failed, WrongCall, meant
+from .hubfolder import CONFIG, PUBLIC, SUFFIX, described, known, must_be_weights, timm_network, timm_sight, towers
 from .layout import ABOUT, WEIGHTS
-from .weights import Tensors, Tree, fingerprint, load, of_role, read_about, read_json
+from .weights import Tensors, Tree, fingerprint, load, of_role, read_about
 
-SUFFIX = ".safetensors"
-PUBLIC, CONFIG, PROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"  # a Hugging Face folder
 TIMM, HUB = "timm:", "hf:"
 FORMS = f"a run, a {SUFFIX} file, timm:NAME[:FILE], hf:OWNER/NAME or a folder with {CONFIG} and {PUBLIC}"
 LARGE = 2**26  # bytes of a file that is not hashed again unless it changes
@@ -27,11 +26,12 @@ LARGE = 2**26  # bytes of a file that is not hashed again unless it changes
 class Found:
     """Weights and what is known of them.
 
-    file:         where the tensors are
+    file:         where the tensors are, or the first of them
     architecture: the recipe of the network, as a tree; None: the file does not say
     role:         whose they are, in a run
     seen:         how the network's input was prepared: kind, size, channels, mean, std, as far as known
     about:        encoder.json of a run
+    more:         further files of tensors, after what stands before their names
     """
 
     file: Path
@@ -39,6 +39,7 @@ class Found:
     role: str | None = None
     seen: Tree = field(default_factory=dict)
     about: Tree | None = None
+    more: tuple[tuple[str, Path], ...] = ()
 
     def read(self) -> tuple[Tensors, str]:
         """The tensors by name, and their fingerprint; a run's is that of the run.
@@ -46,14 +47,31 @@ class Found:
         Raises:
             Failed: the file is damaged, or not what the run's encoder.json describes.
         """
-        tensors = load(self.file)
+        files = (("", self.file), *self.more)
+        tensors = _read(files)
         roles = {} if self.about is None else self.about["roles"]
-        about = self.file.stat()
-        known = about.st_size > LARGE  # files change within a tick of the clock that stamps them: hash the small ones
-        named = _named(self.file, about.st_mtime_ns, json.dumps(roles)) if known else fingerprint(tensors, roles)
+        about = [file.stat() for _, file in files]
+        if sum(one.st_size for one in about) > LARGE:
+            named = _named(files, tuple(one.st_mtime_ns for one in about), json.dumps(roles))
+        else:  # files change within a tick of the clock that stamps them: hash the small ones
+            named = fingerprint(tensors, roles)
         if self.about is not None and named != self.about["fingerprint"]:
             raise Failed(f"{self.file} is not what {ABOUT} describes: one of the two was changed")
         return of_role(tensors, self.role or "", roles), named
+
+
+def _read(files: tuple[tuple[str, Path], ...]) -> Tensors:
+    return {f"{start}{name}": tensor for start, file in files for name, tensor in load(file).items()}
+
+
+def encoders_in(text: str) -> tuple[str, ...]:
+    """Names of the encoders that weights are of, where there are several; none where there is one."""
+    path = Path(text.removeprefix(HUB))
+    if (path / ABOUT).exists():
+        roles = read_about(path)["roles"]
+        return tuple(roles) if len(roles) > 1 else ()
+    folder = path if path.is_dir() or not text.startswith(HUB) else _snapshot(text.removeprefix(HUB))
+    return towers(folder)
 
 
 def must_be_there(text: str) -> None:
@@ -65,12 +83,12 @@ def must_be_there(text: str) -> None:
     if text.startswith(TIMM):
         _, _, file = text.removeprefix(TIMM).partition(":")
         if file:
-            _must_be_weights(Path(file))
-    elif not text.startswith(HUB):
-        path = Path(text)
+            must_be_weights(Path(file), FORMS)
+    elif not text.startswith(HUB) or Path(text.removeprefix(HUB)).is_dir():
+        path = Path(text.removeprefix(HUB))
         if not path.is_dir():
-            _must_be_weights(path)
-        elif not (path / ABOUT).exists() and not (path / CONFIG).exists():
+            must_be_weights(path, FORMS)
+        elif not (path / ABOUT).exists() and not known(path):
             read_about(path)
 
 
@@ -85,22 +103,12 @@ def find(text: str, role: str | None = None) -> Found:
     must_be_there(text)
     if text.startswith(TIMM):
         return _timm(text.removeprefix(TIMM))
-    path = _snapshot(text.removeprefix(HUB)) if text.startswith(HUB) else Path(text)
+    path = Path(text.removeprefix(HUB))
+    if text.startswith(HUB) and not path.is_dir():
+        path = _snapshot(text.removeprefix(HUB))
     if not path.is_dir():
         return Found(path)
-    return _run(path, role) if (path / ABOUT).exists() else _folder(path)
-
-
-def _must_be_weights(path: Path) -> None:
-    if path.suffix == SUFFIX and path.is_file():
-        return
-    if path.is_file():
-        raise WrongCall(f"{path} is no {SUFFIX} file: weights of other forms are not unpickled; save them as {SUFFIX}")
-    folder = path.parent
-    near = [str(other) for other in folder.glob("*")] if folder.is_dir() else []
-    hub = len(path.parts) == 2 and not folder.exists()
-    fetch = f"; is it a name on Hugging Face? `hf download {path}`, then hf:{path}" if hub else ""
-    raise WrongCall(f"there are no weights at {path}{meant(str(path), near)}{fetch} (expected {FORMS})")
+    return _run(path, role) if (path / ABOUT).exists() else _folder(path, role)
 
 
 def _run(run: Path, role: str | None) -> Found:
@@ -127,19 +135,7 @@ def _timm(text: str) -> Found:
         raise WrongCall(f"timm has no model {name!r}{meant(name, timm.list_models())}")
     settings: Any = get_pretrained_cfg(name)
     path = Path(file) if file else _cached(name, settings and settings.hf_hub_id)
-    return Found(path, _usual(name), seen=_sight(settings.to_dict() if settings else {}))
-
-
-def _usual(name: str) -> Tree:
-    """A network of timm as its public weights know it."""
-    return {"kind": "Timm", "name": name, "stem": "usual"}
-
-
-def _sight(settings: Mapping[str, Any]) -> Tree:
-    """timm's words for how pictures were prepared."""
-    known = {name: list(settings[name]) for name in ("mean", "std") if settings.get(name)}
-    size = settings.get("input_size")
-    return {"kind": "Image", **known, **({"channels": size[0], "size": size[-1]} if size else {})}
+    return Found(path, timm_network(name), seen=timm_sight(settings.to_dict() if settings else {}))
 
 
 def _cached(name: str, repository: str | None) -> Path:
@@ -159,7 +155,8 @@ def _snapshot(repository: str) -> Path:
     """Where a model of Hugging Face lies in its cache."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository, CONFIG) if "/" in repository else None
+    hub = repository.count("/") == 1 and not repository.startswith((".", "/", "~"))
+    found = try_to_load_from_cache(repository, CONFIG) if hub else None
     if not isinstance(found, str):
         raise WrongCall(
             f"{HUB}{repository} is not on this machine, and nothing is downloaded unasked: "
@@ -168,22 +165,14 @@ def _snapshot(repository: str) -> Path:
     return Path(found).parent
 
 
-def _folder(folder: Path) -> Found:
-    """A folder as Hugging Face has them: timm's own, whose config.json names an `architecture`, or transformers'."""
-    _must_be_weights(folder / PUBLIC)
-    config = read_json(folder / CONFIG)
-    if "architecture" in config:
-        return Found(folder / PUBLIC, _usual(config["architecture"]), seen=_sight(config.get("pretrained_cfg", config)))
-    if "model_type" not in config:
-        raise WrongCall(f"{folder / CONFIG} names no network: expected `architecture` (timm) or `model_type`")
-    processor = read_json(folder / PROCESSOR) if (folder / PROCESSOR).exists() else {}
-    known = {name: processor.get(f"image_{name}") for name in ("mean", "std")}
-    known |= {"size": config.get("image_size"), "channels": config.get("num_channels")}
-    seen = {"kind": "Image", **{name: value for name, value in known.items() if value}}
-    return Found(folder / PUBLIC, {"kind": "Transformers", "config": config}, seen=seen)
+def _folder(folder: Path, role: str | None) -> Found:
+    """A folder as others have them."""
+    about = described(folder, role)
+    (_, first), *more = about.files
+    return Found(first, about.network, about.role, about.seen, more=tuple(more))
 
 
 @cache
-def _named(file: Path, changed: int, parts: str) -> str:
-    """Fingerprint of a large file, read several times while a run begins; hashing takes a second a gigabyte."""
-    return fingerprint(load(file), json.loads(parts))
+def _named(files: tuple[tuple[str, Path], ...], changed: tuple[int, ...], parts: str) -> str:
+    """Fingerprint of large files, read several times while a run begins; hashing takes a second a gigabyte."""
+    return fingerprint(_read(files), json.loads(parts))

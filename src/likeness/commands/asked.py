@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..errors import WrongCall
 from ..loaded import LoadedEncoder, load
 from ..screen import ListingScreen, console
 from ..sources import read
@@ -39,10 +40,16 @@ class Asked:
         return console(self.quiet, self.machine)
 
     def source(self, name: str) -> Source:
-        """The source of that name, read as asked; a run's own columns hold where none are given."""
-        columns = self.columns or run_columns(self.run)
+        """The source of that name, read as asked; a run's own columns hold where none are given and it has them."""
+        own = {} if self.columns else run_columns(self.run)
+        given = [own, self.columns] if own else [self.columns]
         with ListingScreen(self.console, name) as screen:
-            return read(name, columns=columns, exclude=self.exclude, told=screen.told)
+            for columns in given[:-1]:
+                try:
+                    return read(name, columns=columns, exclude=self.exclude, told=screen.told)
+                except WrongCall:  # it has other columns than what was trained on, or none
+                    continue
+            return read(name, columns=given[-1], exclude=self.exclude, told=screen.told)
 
     def encoder(self, to: Console) -> LoadedEncoder:
         """The run's encoder; what there is to say about it is said."""

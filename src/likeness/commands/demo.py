@@ -16,7 +16,7 @@ from ..scoring import keep, score
 from ..screen import TrainScreen, console
 from ..space import Space
 from .evaluate import drawn
-from .search import draw
+from .search import Answer, draw
 
 STEPS = 200  # half a minute on two cores
 FULL = 16  # scikit-learn's digits have 17 shades, 0 to 16
@@ -49,7 +49,7 @@ def demo(out: Path | None, machine: bool, quiet: bool) -> Mapping[str, Any]:
         for event in session:
             screen.show(event)
     to.print(f"\n [bold]3  judge[/]  likeness evaluate {run} {file}")
-    report, _, _ = score(run, session.source)
+    report = score(run, session.source).report
     keep(run, report)
     to.print(f"    {report['verdict']}\n", markup=False)
     shown = {name: report["scores"][name] for name in ROWS if name in report["scores"]}
@@ -95,9 +95,10 @@ def _search(to: Console, run: Path, file: Path, source: Any) -> None:
 
     space, encoder = Space.load(run / SPACE), load(run)
     asked = holdout.read(run / HOLDOUT)[:QUERIES]
-    found = [(id, space.search(id, HITS)) for id in asked]
+    role = encoder.role
+    found = [Answer(id, id, role, role, space.search(id, HITS)) for id in asked]
     sheet = run / "search.png"
-    draw(sheet, encoder, found, source)
+    draw(sheet, {role: encoder.modality}, found, source)
     to.print(f"\n [bold]4  search[/]  likeness search {run} {' '.join(asked)} -k {HITS} --sheet {sheet}")
     to.print(
         f"    {QUERIES} digits that training never saw, and what the encoder finds for each: {sheet}", markup=False

@@ -10,11 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..documents import Search, score_search
 from ..errors import WrongCall
-from ..evaluations import standard, table
+from ..evaluations import table
 from ..folder import write_json
 from ..layout import SCORES
-from ..scoring import keep, score
+from ..scoring import Question, keep, score
 from ..screen import console
 from .asked import Asked, name_bad, warnings_as_lines
 
@@ -22,37 +23,42 @@ LONGEST = 18  # letters of a column's head: of a longer name the end is shown
 
 
 def evaluate(
-    asked: Asked, source: str, test: str | None, labels: str | None, baselines: Sequence[str], out: Path | None
+    asked: Asked,
+    source: str,
+    test: str | None,
+    question: Mapping[str, Any],
+    searched: Mapping[str, Any],
+    out: Path | None,
 ) -> Mapping[str, Any]:
-    """Score, print the verdict and the table, and keep the scores in the run."""
+    """Score, print the verdict and the table, and keep the scores in the run.
+
+    question, searched: fields of `Question`, and of `Search` where documents are judged, empty where not given
+    """
     to = asked.console
 
     def say(what: str) -> None:
         to.print(f" {what} ...", style="dim", markup=False)
 
+    how: dict[str, Any] = {"allow": asked.allow, "device": asked.device, "workers": asked.workers}
+    how["say"] = say if to.is_terminal else lambda what: None
+    given = Question(role=asked.role, **{name: value for name, value in question.items() if value})
+    items = asked.source(source)
     with warnings_as_lines(to):
-        report, parts, bad = score(
-            asked.run,
-            asked.source(source),
-            asked.source(test) if test else None,
-            labels=labels,
-            baselines=baselines,
-            allow=asked.allow,
-            role=asked.role,
-            device=asked.device,
-            workers=asked.workers,
-            say=say if to.is_terminal else lambda what: None,
-        )
+        if searched["queries"]:
+            search = Search(items, **{**searched, "queries": asked.source(searched["queries"])})
+            found = score_search(asked.run, search, given, **how)
+        else:
+            found = score(asked.run, items, asked.source(test) if test else None, given, **how)
+    report = found.report
     keep(asked.run, report)
     if out is not None:
         write_json(out, report)
-    many = f"{report['items']['train']:,} training and {report['items']['test']:,} test items"
-    to.print(f" {parts.note} · {many}", style="dim", markup=False)
+    to.print(f" {found.note}", style="dim", markup=False)
     to.print(f" {report['verdict']}", style="bold", markup=False)
-    to.print(drawn(table(report["scores"], [row for each in standard() for row in each.rows])))
+    to.print(drawn(table(report["scores"], found.rows, report["called"])))
     for note in report["notes"]:
         to.print(f" {note}", style="dim", markup=False)
-    name_bad(to, bad)
+    name_bad(to, found.quarantine)
     return report
 
 

@@ -18,6 +18,7 @@ SHELVES = {  # what a person looks for -> the abstract recipe behind it
     "objectives": "Objective",
     "pairings": "Pairing",
     "encoders": "Encoder",
+    "tokens": "Tokens",
     "views": "Augmentation",
     "optimizers": "Optimizer",
     "evaluations": "Evaluation",

@@ -10,12 +10,14 @@ from typing import Any
 from rich.console import Console
 
 from ..api import Call, begin
-from ..catalogue import DEFAULT, FALLBACK
+from ..catalogue import DEFAULT
 from ..encoders import Encoder
 from ..engine import Engine
 from ..layout import HEAD, QUARANTINE, WEIGHTS
 from ..runs import Session, Summary
 from ..screen import ListingScreen, TrainScreen, clock, console
+from ..sources.kept_where import foretold
+from ..sources.labelled import strangers
 from .asked import name_bad
 
 
@@ -75,6 +77,7 @@ def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
     reasons = _reasons(session, encoder, chosen=recipe is None and not resume)
     method, labels = plan.method.label(), f"labels: {data.labels}" if data.labels else ""
     named = "" if recipe is None or str(recipe).lower() == method.lower() else f"{recipe}: "
+    unknown = strangers(data.labels, source.ids) if data.labels else ""
     lines = {
         source.name: f"{len(source):,} {modality.label().lower()}s · {len(session.held):,} held out to score on",
         **{"note" + " " * n: note for n, note in enumerate(source.notes)},
@@ -90,8 +93,10 @@ def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
                 length,
             ]
         ),
+        **({"labels": unknown} if unknown else {}),
         **({"because": " · ".join(reasons)} if reasons else {}),
         **({"starts from": " · ".join([plan.start, *plan.adapt.words])} if plan.start else {}),
+        "items kept": foretold(session.training, data.read, data.views, data.cache, session.engine.device),
         **_place(session, resume),
     }
     for name, text in lines.items():
@@ -111,7 +116,7 @@ def _reasons(session: Session, encoder: Encoder, chosen: bool) -> list[str]:
     """Why this plan: what was chosen for the machine and the data, where nothing was asked for."""
     kind, growth = session.engine.device.type, session.plan.growth
     machine = "no accelerator" if kind == "cpu" else f"a device of kind {kind}"
-    recipe = f"{DEFAULT.get(kind, FALLBACK)} for {machine}" if chosen else ""
+    recipe = f"{DEFAULT.of(session.source.roles, kind)} for {machine}" if chosen else ""
     small, large, size = growth.at(0.0), growth.at(1.0), growth.size
     views = f"views of {small}{f' to {large}' if large != small else ''} px cost less, the encoder sees {size}"
     return [part for part in (recipe, views if small != size else "", encoder.note, *session.plan.because) if part]

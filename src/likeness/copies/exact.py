@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image as Pillow
+from torch import Tensor
 
+from ..modalities.base import Unreadable
 from ..modalities.remote import Remote
 from ..sources.pool import AdaptivePool
 from .items import File, Joined, Row, Rows
@@ -99,10 +102,10 @@ def _marks(tell: Callable[[Any], Hashable], items: Sequence[File | Row]) -> list
 
 
 def _mark(tell: Callable[[Any], Hashable], item: File | Row) -> int | None:
-    """A number that is equal for items of which the same is told in all roles; None where there is no item."""
+    """A number that is equal for items of which the same is told in all roles; None where there is no item to ask."""
     try:
         found = [None if raw is None else tell(raw) for raw in item.stored]
-    except OSError:
+    except (Unreadable, OSError):
         return None
     return hash(tuple(found)) if any(each is not None for each in found) else None
 
@@ -153,13 +156,32 @@ def _(raw: Remote) -> Hashable:
 
 @singledispatch
 def content(raw: Any) -> bytes:
-    """Equal for equal values, and for no others."""
+    """Equal for equal values, and for no others.
+
+    Raises:
+        Unreadable: nobody knows how to compare values of that type.
+    """
+    raise Unreadable(f"values of type {type(raw).__name__} cannot be compared")
+
+
+@content.register(type(None))
+@content.register(str)
+@content.register(int)
+@content.register(float)
+@content.register(np.generic)
+def _(raw: str | float | np.generic | None) -> bytes:
     return blake2b(repr(raw).encode()).digest()
 
 
-@content.register
-def _(raw: list) -> bytes:  # type: ignore[type-arg]
+@content.register(list)
+@content.register(tuple)
+def _(raw: Sequence[Any]) -> bytes:
     return b"".join(content(each) for each in raw)
+
+
+@content.register
+def _(raw: dict) -> bytes:  # type: ignore[type-arg]
+    return content([*raw, *raw.values()])  # an array's repr leaves out its middle
 
 
 @content.register
@@ -190,6 +212,12 @@ def _(raw: np.ndarray) -> bytes:
 
 
 @content.register
+def _(raw: Tensor) -> bytes:
+    about = f"{tuple(raw.shape)} {raw.dtype}".encode()
+    return blake2b(raw.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() + about).digest()
+
+
+@content.register
 def _(raw: Pillow.Image) -> bytes:
-    about = f"{raw.size} {raw.mode}".encode()
+    about = f"{raw.size} {raw.mode} {raw.getpalette()} {raw.info.get('transparency')}".encode()
     return blake2b(raw.tobytes() + about).digest()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sources.base import Source
+from ..sources.base import Source, looked
 from ..sources.data import spread
 
 Rows = NDArray[np.int64]
@@ -88,6 +88,6 @@ def folder_of(source: Source) -> str | None:
 
 
 def _before(source: Source, role: str, row: int) -> str | None:
-    raw, id = source.raw(role, row), source.ids[row]
+    raw, id = looked(source.raw, role, row), source.ids[row]
     path = str(raw).replace(os.sep, "/") if isinstance(raw, Path) else ""
     return path.removesuffix(id) if path.endswith(f"/{id}") else None

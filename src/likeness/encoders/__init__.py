@@ -3,8 +3,12 @@
 from .base import Encoder as Encoder
 from .base import Kept as Kept
 from .head import Head as Head
+from .masked import Masking as Masking
+from .ngrams import NgramBag as NgramBag
 from .own import Own as Own
+from .projected import Projected as Projected
 from .residual import Residual as Residual
 from .saved import Saved as Saved
 from .timm import Timm as Timm
 from .transformers import Transformers as Transformers
+from .words import TextTransformer as TextTransformer

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor, nn
 
 from ..recipe import Recipe
 from .head import Head
+from .published import Published
 
 
 class Encoder(Recipe, ABC):
@@ -29,9 +30,42 @@ class Encoder(Recipe, ABC):
         """The network, weights and all, drawn from torch's random numbers; imports what it needs only now."""
 
     @property
+    def reads(self) -> Mapping[str, Any]:
+        """Fields of its modality that it settles where they are open, as how texts become tokens. By default none."""
+        return {}
+
+    def seeing(self, role: str, kind: str) -> Self:
+        """Itself for items of a role, of a modality named as its recipe is, where it leaves open what it is for.
+
+        Raises:
+            WrongCall: it has nothing for these.
+        """
+        return self
+
+    @property
+    def space(self) -> str | None:
+        """A name that encoders share which were trained to one space, so that their features may be compared as they
+        are; None where it knows of none."""
+        return None
+
+    def published(self, module: nn.Module) -> Published | None:
+        """The network, built and trained, as one of transformers'; None where there is none like it."""
+        return None
+
+    @property
     def bare(self) -> Encoder:
         """What builds the network alone: itself, or what it wraps where weights come from elsewhere."""
         return self
+
+    @property
+    def trained(self) -> bool:
+        """Whether it comes with weights, and is not drawn at random."""
+        return self.bare is not self
+
+    @property
+    def token_dim(self) -> int | None:
+        """Width of what its network's `hidden(tokens)` says of each token, (N, L, width); None: it has none."""
+        return None
 
     def adapted(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Public weights as this network names and shapes them; as they are where nothing is known of them."""

@@ -48,6 +48,10 @@ class Own(Encoder):
         own._module = module
         return own
 
+    @property
+    def trained(self) -> bool:
+        return True  # as far as is known: it comes with the weights that it has
+
     def build(self) -> nn.Module:
         if self._module is not None:
             return deepcopy(self._module)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from ..errors import Failed, WrongCall
 from ..recipe import only_from
 from ..weights import below, misfit
-from ..whereabouts import Found, find
+from ..whereabouts import Found, encoders_in, find
 from .base import Encoder
 from .lora import adapt
 from .norms import frozen
+from .published import Published
 
 
 class Saved(Encoder):
@@ -49,6 +50,33 @@ class Saved(Encoder):
         return self.encoder.bare
 
     @property
+    def reads(self) -> Mapping[str, Any]:
+        return {} if self.encoder is None else self.encoder.reads
+
+    @property
+    def token_dim(self) -> int | None:
+        return self.bare.token_dim
+
+    @property
+    def space(self) -> str | None:
+        return self.weights
+
+    def published(self, module: nn.Module) -> Published | None:
+        return self.bare.published(module)
+
+    @property
+    def open(self) -> bool:
+        """Whether it does not say which of several encoders is meant."""
+        return self.role is None and self.encoder is None and bool(encoders_in(self.path))
+
+    def seeing(self, role: str, kind: str) -> Self:
+        """The encoder of that role, or of that modality, where the weights are of several."""
+        there = encoders_in(self.path) if self.open else ()
+        named = next((name for name in (role, kind.lower()) if name in there), self.role)
+        encoder = self.encoder and self.encoder.seeing(role, kind)
+        return self.model_copy(update={"role": named, "encoder": encoder}).settled(here=True)
+
+    @property
     def code(self) -> str | None:
         return self.bare.code
 
@@ -69,8 +97,9 @@ class Saved(Encoder):
         """
         return find(self.path, self.role)
 
-    def settled(self) -> Self:
-        if self.encoder is not None and self.weights is not None:
+    def settled(self, here: bool = False) -> Self:
+        """here: whether it must be clear by now which encoder is meant, where there are several"""
+        if (self.encoder is not None and self.weights is not None) or (self.open and not here):
             return self
         found = self.found
         known = {"role": self.role or found.role, "weights": self.weights or found.read()[1]}

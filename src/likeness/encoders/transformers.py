@@ -1,54 +1,82 @@
-"""Vision networks of Hugging Face's transformers, where that is installed."""
+"""Networks of Hugging Face's transformers, of pictures and of texts, where that is installed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import Failed, WrongCall
+from ..stacks import Padded
 from .base import Encoder
+from .pooling import Pooling, pooled
+from .published import Dense, Published
 from .timm import width
 
 SIDE = 224  # pixels a side where the configuration does not say
-NET = "net."  # what the network's own names stand behind
+NET, DENSE = "net.", "dense."  # what the network's own names stand behind, and those of the layers after it
 
 
 class Transformers(Encoder):
-    """A vision network of transformers without its head: (N, C, H, W) to (N, dim)."""
+    """A network of transformers without its head: pictures (N, C, H, W) or `Padded` tokens to (N, dim)."""
 
     config: dict[str, Any]
     """What transformers keeps in config.json; `model_type` says which network."""
+    pooling: Pooling | None = None
+    """What stands for a text: the mean of its tokens, its first one or its last; null: the mean. Pictures have their
+    network's own."""
+    dense: tuple[Dense, ...] = ()
+    """Layers after the pooled tokens of a text, as some networks of sentence-transformers have them."""
+    unit: bool = False
+    """Whether features of texts are made of unit length."""
 
     @property
     def dim(self) -> int:
         with torch.device("meta"):
-            return width(self.build(), self.config.get("num_channels", 3), self.config.get("image_size", SIDE))
+            net = self.build()
+            if isinstance(net, TextFeatures):
+                return self.dense[-1].dim if self.dense else width_of(net.net)
+            return width(net, self.config.get("num_channels", 3), self.config.get("image_size", SIDE))
+
+    @property
+    def token_dim(self) -> int | None:
+        with torch.device("meta"):
+            net = self.build()
+            return int(net.net.config.hidden_size) if isinstance(net, TextFeatures) else None
 
     def build(self) -> nn.Module:
         """The network from random weights.
 
         Raises:
             Failed: transformers is not installed.
-            WrongCall: it knows no such network, or none that takes pictures.
+            WrongCall: it knows no such network, or none that takes pictures or tokens.
         """
-        from_config = _auto().from_config
+        from_config = _auto(self.config).from_config
         try:
             net = from_config(self._config(), add_pooling_layer=False)
         except TypeError:  # many have no such layer, or no choice
             net = from_config(self._config())
-        if net.main_input_name != "pixel_values":
-            raise WrongCall(f"transformers' {self.config['model_type']} takes no pictures but {net.main_input_name}")
-        return Features(net.float())
+        makers: dict[str, Callable[[Any], nn.Module]] = {
+            "pixel_values": Features,
+            "input_ids": partial(TextFeatures, recipe=self),
+        }
+        if net.main_input_name not in makers:
+            kinds = "pictures nor texts"
+            raise WrongCall(f"transformers' {self.config['model_type']} takes no {kinds} but {net.main_input_name}")
+        return makers[net.main_input_name](net.float())
 
     def adapted(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Under the names that the installed version gives them, without heads; what is lacking stays lacking."""
         net: Any = type(self.build().net)
-        known = {"config": self._config(), "state_dict": dict(weights), "local_files_only": True}
+        after = {name: value for name, value in weights.items() if name.startswith(DENSE)}
+        rest = {name: value for name, value in weights.items() if name not in after}
+        known = {"config": self._config(), "state_dict": rest, "local_files_only": True, "dtype": torch.float32}
         report = {"output_loading_info": True, "ignore_mismatched_sizes": True}
         try:
             made, found = net.from_pretrained(None, **known, **report, add_pooling_layer=False)
@@ -56,7 +84,18 @@ class Transformers(Encoder):
             made, found = net.from_pretrained(None, **known, **report)
         odd = {name: torch.empty(shape) for name, shape, _ in found["mismatched_keys"]}  # to be named as they were
         named = made.state_dict() | odd
-        return {f"{NET}{name}": value for name, value in named.items() if name not in found["missing_keys"]}
+        return {f"{NET}{name}": value for name, value in named.items() if name not in found["missing_keys"]} | after
+
+    def published(self, module: Any) -> Published:
+        text = isinstance(module, TextFeatures)
+        layers = zip(self.dense, module.dense if text else (), strict=True)
+        return Published(
+            config=module.net.config.to_dict(),
+            weights=module.net.state_dict(),
+            pooling=module.pooling if text else None,
+            dense=tuple((layer, net.state_dict()) for layer, net in layers),
+            unit=self.unit and text,
+        )
 
     @property
     def needs(self) -> Mapping[str, str]:
@@ -91,12 +130,40 @@ class Features(nn.Module):
         return hidden[:, 0] if self.first else hidden.mean(1)
 
 
-def _auto() -> Any:
+class TextFeatures(nn.Module):
+    """One vector a text: `Padded` tokens to (N, dim)."""
+
+    def __init__(self, net: Any, recipe: Transformers) -> None:
+        super().__init__()
+        self.net: Any = net
+        self.pooling: Pooling = recipe.pooling or "mean"
+        widths = (width_of(net), *(layer.dim for layer in recipe.dense))
+        self.dense = nn.Sequential(*(layer.build(width) for layer, width in zip(recipe.dense, widths, strict=False)))
+        self.unit = recipe.unit
+
+    def hidden(self, tokens: Padded) -> Tensor:
+        """(N, L, dim) the tokens as the last layer leaves them."""
+        out = self.net(input_ids=tokens.values, attention_mask=tokens.mask.long())
+        hidden: Tensor = out["last_hidden_state"]
+        return hidden
+
+    def forward(self, tokens: Padded) -> Tensor:
+        features: Tensor = self.dense(pooled(self.hidden(tokens), tokens.mask, self.pooling))
+        return F.normalize(features, dim=1) if self.unit else features
+
+
+def width_of(net: Any) -> int:
+    """Of a network's tokens."""
+    return int(net.config.get_text_config().hidden_size)
+
+
+def _auto(config: Mapping[str, Any]) -> Any:
     if find_spec("transformers") is None:
         raise Failed("this network is one of transformers, which is not installed: pip install transformers")
-    from transformers import AutoModel
+    from transformers import AutoModel, AutoModelForTextEncoding
     from transformers.utils import logging
 
-    logging.set_verbosity_error()  # it reports every head that is left out
-    logging.disable_progress_bar()
-    return AutoModel
+    quiet: Any = logging
+    quiet.set_verbosity_error()  # it reports every head that is left out
+    quiet.disable_progress_bar()
+    return AutoModelForTextEncoding if config.get("is_encoder_decoder") else AutoModel

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import counted
 from ..recipe import Recipe
-from ..sources.base import labels_of
+from ..sources.classes import labels_of
 from ..space import Space
 
 
@@ -64,12 +64,18 @@ Result = Score | Missing
 
 
 class Row(NamedTuple):
-    """How one score is shown. percent: a fraction, shown times 100; higher: whether more is better."""
+    """How one score is shown.
+
+    percent: a fraction, shown times 100
+    higher:  whether more is better
+    said:    where a verdict tells of it: what it means, in words with {} for the value; '' where it does not
+    """
 
     name: str
     title: str
     percent: bool = True
     higher: bool = True
+    said: str = ""
 
 
 class Unscored(Exception):

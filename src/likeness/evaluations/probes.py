@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from ..errors import counted
 from ..space import Space
 from .base import Evaluation, Missing, Result, Row, Task, groups, held_out
+from .counts import fitted, is_sparse
 from .intervals import score
 from .logistic import Fit, fit
 
@@ -25,7 +26,7 @@ ROUGH = 1e-3  # how close to its optimum a fit must be to choose a penalty by
 
 
 class LinearProbe(Evaluation):
-    """Accuracy of multinomial logistic regression on features standardised by the training items.
+    """Accuracy of multinomial logistic regression on features standardised by the training items, sparse ones together.
 
     The penalty is the one of least cross-entropy on a fifth of the training items, whole groups where these have a
     `group`; the fit of all training items with it, run to its optimum, is what is scored.
@@ -40,6 +41,8 @@ class LinearProbe(Evaluation):
 
     def scores(self, gallery: Space, test: Space) -> dict[str, Result]:
         task = Task.of(gallery, test)
+        if is_sparse(task.gallery.vectors):
+            return {"linear": self._sparse(task)}
         kept = Standard.of(task.gallery, exact=task.gallery.vectors.size <= EXACT)
         present, known = np.unique(task.known, return_inverse=True)
         x, y = kept(task.gallery.vectors)[None], torch.from_numpy(known)[None]
@@ -49,6 +52,16 @@ class LinearProbe(Evaluation):
         said = "" if best.reached else "the linear probe stopped short of its optimum"
         note = "; ".join(filter(None, (task.note, said)))
         return {"linear": score(right.astype(float), self.seed, note=note, group=groups(task.test))}
+
+    def _sparse(self, task: Task) -> Result:
+        from scipy.sparse import csr_matrix
+
+        if len(np.unique(task.known)) < 2:
+            return Missing("all training items are of one class")
+        held = held_out(np.random.default_rng(self.seed), task.known, groups(task.gallery))
+        model = fitted(task.gallery.vectors, task.known, held, self.penalties)
+        right = model.predict(csr_matrix(task.test.vectors)) == task.asked
+        return score(right.astype(float), self.seed, note=task.note, group=groups(task.test))
 
     def _chosen(self, x: Tensor, y: Tensor, classes: int, group: NDArray[np.int64] | None) -> tuple[float, Fit | None]:
         """The penalty that is best on held-out training items, and a fit to start from.
@@ -119,7 +132,10 @@ def drawn(classes: NDArray[np.int64], n: int, draws: int, seed: int) -> NDArray[
 
 
 class Standard:
-    """Features (..., D) shifted and scaled to mean 0 and deviation 1 over the training items; constant ones to 0."""
+    """Features (..., D) shifted and scaled to mean 0 and deviation 1 over the training items; constant ones to 0.
+
+    Sparse ones, such as counts of words, are scaled by one number for all: a rare word must not count a hundredfold.
+    """
 
     def __init__(self, mean: NDArray[np.float64], deviation: NDArray[np.float64], dtype: torch.dtype) -> None:
         self.mean, self.dtype, self.dim = mean, dtype, len(mean)
@@ -133,6 +149,8 @@ class Standard:
             square += ((x[first : first + step] - mean) ** 2).sum(axis=0)
         deviation = np.sqrt(square / len(x))
         deviation[deviation <= np.finfo(np.float32).eps * np.abs(mean)] = 0  # rounding, nothing else
+        if is_sparse(x):
+            deviation[:] = math.sqrt(float((deviation**2).mean()))
         return cls(mean, deviation, torch.float64 if exact else torch.float32)
 
     def __call__(self, vectors: NDArray[np.float32]) -> Tensor:

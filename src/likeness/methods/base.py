@@ -1,17 +1,15 @@
-"""What a method is, and what those share whose views of one role pass one tower."""
+"""What a method is."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, Self
-
-from pydantic import NonNegativeInt, PositiveInt, model_validator
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 from ..encoders import Encoder, Kept
-from ..objectives import Reads, Term
-from ..parts import Tower, mlp
+from ..errors import WrongCall, meant
+from ..objectives import Term
 from ..recipe import Recipe
-from ..relations import Pairing, SameItem
 from ..views import Batch
 
 
@@ -36,53 +34,35 @@ class Method(Recipe, ABC):
     compares: ClassVar[int] = 2
     """Views of an item that it takes at least."""
 
+    def least(self, role: str) -> int:
+        """Views of an item of that role that it takes at least."""
+        return self.compares
+
+    def towers(self, roles: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
+        """Which of a source's roles (role -> modality) it trains on; those that share an encoder stand together.
+
+        By default the one that its field `role` names, or the only one there is.
+
+        Raises:
+            WrongCall: it is not clear which, or the source lacks them.
+        """
+        role: str | None = getattr(self, "role", None)
+        if role is not None and role not in roles and len(roles) > 1:
+            raise WrongCall(f"there is no role {role!r}{meant(role, roles)} (there are {', '.join(roles)})")
+        if role is None and len(roles) > 1:
+            names = " and ".join(roles)
+            raise WrongCall(f"the source has the roles {names}: say which with role={next(iter(roles))}")
+        return ((role if role in roles else next(iter(roles)),),)
+
+    def encoder_for(self, role: str) -> Encoder | None:
+        """The network that is asked for to encode items of a role; None: it is to be chosen."""
+        encoder: Encoder | None = getattr(self, "encoder", None)
+        return encoder
+
+    def with_encoders(self, towers: Sequence[Sequence[str]], chosen: Mapping[str, Encoder]) -> Self:
+        """With the network of each role where none was asked for; towers: what the method's own gave."""
+        return self.filled({"role": towers[0][0], "encoder": next(iter(chosen.values()))})
+
     def chance(self, batch: int, views: int) -> float | None:
         """What the loss would be if the space told nothing apart, for `batch` items; None where that says nothing."""
         return None
-
-
-class OneTower(Method, ABC):
-    """Views of one role pass one encoder and its projection head; its parts have a `tower`."""
-
-    role: str | None = None
-    """The column whose items are viewed; null: the only one there is."""
-    encoder: Encoder | None = None
-    """The network that is kept; null: chosen for the modality and the machine."""
-    projection: tuple[PositiveInt, ...] = (2048, 128)
-    """Widths of the projection head's layers, dropped after training."""
-    projection_norm: Literal["hidden", "all", "none"] = "hidden"
-    """Where the projection head has batch norm: after its hidden layers, after the last one too, or nowhere."""
-    pairing: Pairing = SameItem()
-    """Which views belong together."""
-    split: NonNegativeInt | None = None
-    """Rows the encoder sees at a time, to fit a large batch in little memory; 0: all; null: all where they fit."""
-
-    reads: ClassVar[tuple[Reads, ...]] = ("embeddings",)
-    """What its objective may compare."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        objective = getattr(self, "objective", None)
-        if objective is not None and objective.reads not in self.reads:
-            raise ValueError(
-                f"objective {objective.label()} reads {objective.reads}, for which {self.label()} has no use: "
-                f"choose one that reads {' or '.join(self.reads)}"
-            )
-        return self
-
-    def tower(self) -> Tower:
-        """A fresh encoder with its projection head."""
-        assert self.encoder is not None
-        return Tower(
-            self.encoder.build(), mlp(self.encoder.dim, *self.projection, norm=self.projection_norm), self.split
-        )
-
-    def seen(self, batch: Batch) -> Any:
-        """The views of its role."""
-        assert self.role is not None
-        return batch[self.role]
-
-    def keep(self, parts: Any) -> dict[str, Kept]:
-        assert self.encoder is not None
-        assert self.role is not None
-        return {self.role: Kept(self.encoder, parts.tower.encoder)}

@@ -11,7 +11,7 @@ from ..objectives import Align, Objective, Term
 from ..parts import Momentum, Parts, Predictor, Tower
 from ..relations import Across
 from ..views import Batch, Embeddings, gather
-from .base import OneTower
+from .tower import OneTower
 
 
 class BYOLParts(Parts):

@@ -10,7 +10,7 @@ from torch import nn
 from ..objectives import Objective, Reads, SelfDistillation, Term
 from ..parts import Momentum, Parts, Prototypes, Tower
 from ..views import Batch, gather
-from .base import OneTower
+from .tower import OneTower
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

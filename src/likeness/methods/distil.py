@@ -14,7 +14,7 @@ from ..objectives import InfoNCE, Objective, Term
 from ..parts import Parts, Tower, mlp
 from ..stacks import encoded
 from ..views import Batch, Embeddings, Origin, Views, gather
-from .base import OneTower
+from .tower import OneTower
 
 
 class Stored(nn.Module):  # vectors of whole items come with the items

@@ -15,8 +15,9 @@ from ..encoders import Kept
 from ..objectives import Term
 from ..parts import Parts, Tower, mlp
 from ..views import Batch
-from .base import Method, OneTower
+from .base import Method
 from .simclr import SimCLR
+from .tower import OneTower
 
 
 class GenerativeParts(Parts):
@@ -80,7 +81,7 @@ class Generative(Method):
 def hidden_patches(means: Tensor, share: float) -> Tensor:
     """(N, P, P) of 0 and 1: that share of each picture's patches, drawn with the picture's own bits as the seed."""
     flat = means.detach().float().flatten(1)
-    seed = torch.zeros(len(flat), dtype=torch.long, device=flat.device)
+    seed = flat.new_zeros(len(flat), dtype=torch.long)
     for column in flat.round(decimals=2).mul(100).long().T[:: max(flat.shape[1] // 16, 1)]:
         seed = bits(seed, column)
     cells = means.shape[-1] ** 2

@@ -10,7 +10,7 @@ from torch import nn
 from ..objectives import InfoNCE, Objective, Term
 from ..parts import Momentum, Parts, Queue, Tower
 from ..views import Batch, Embeddings, gather
-from .base import OneTower
+from .tower import OneTower
 
 
 class MoCoParts(Parts):

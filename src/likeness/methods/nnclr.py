@@ -9,7 +9,7 @@ from ..objectives import InfoNCE, Objective, Term, nearest
 from ..parts import Parts, Predictor, Queue, Tower
 from ..relations import Across
 from ..views import Batch, Embeddings, gather
-from .base import OneTower
+from .tower import OneTower
 
 
 class NNCLRParts(Parts):

@@ -9,7 +9,7 @@ from torch import nn
 from ..objectives import InfoNCE, Objective, Reads, Term
 from ..parts import Parts, Tower
 from ..views import Batch, gather
-from .base import OneTower
+from .tower import OneTower
 
 
 class SimCLRParts(Parts):

@@ -10,7 +10,7 @@ from torch import nn
 from ..objectives import Objective, Reads, Swapped, Term
 from ..parts import Parts, Prototypes, Queue, Tower
 from ..views import Batch, Embeddings, gather
-from .base import OneTower
+from .tower import OneTower
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

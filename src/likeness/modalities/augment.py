@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, Self
 
 import torch
 from PIL import Image as Pillow
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..chance import uniform
@@ -21,8 +22,8 @@ from .fused import Look, painted, paints
 from .image import LEAST, SMALL, Image
 from .painting import paint
 from .resize import antialiased, central, cut, flipped, middle
+from .spans import Share, Span
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Resolution = Annotated[float, Field(gt=0, le=1)]
 
@@ -36,12 +37,10 @@ STRONGEST = 0.5 / JITTER[3]  # the hue has gone half around
 WEAK, STRONG = 0.5, 1.0  # colour strength of CIFAR's and ImageNet's recipes (appendix B.9)
 OFTEN = 0.5  # how often large images are blurred
 KERNEL = 10  # the blur's kernel is one tenth of the side
+LEAST_CROP = 0.04  # share of the area below which crops are enlarged: whole photos would fill the memory
+WHOLE = 1.74  # detail with which the middle square of a picture three times as wide as tall has `size` pixels
+DIGITS = 2  # of the detail
 CHUNK = 2**17  # pixels a chunk: what an operation touches stays in the cache
-
-
-def _span(value: Any) -> Any:
-    """0 and false switch the crop off; a lone number is the least share."""
-    return None if not value else (value, 1.0) if isinstance(value, int | float) else value
 
 
 class ImageAugmentation(Augmentation):
@@ -59,9 +58,7 @@ class ImageAugmentation(Augmentation):
     """Views drawn of each item."""
     resolution: Resolution = 1.0
     """Side of the views as a share of the encoder's, to the next multiple of 8 pixels: 0.43 for small crops."""
-    crop: Annotated[
-        tuple[Share, Share] | None, BeforeValidator(_span, json_schema_input_type=tuple[Share, Share] | Share | None)
-    ] = (0.08, 1.0)
+    crop: Span = (0.08, 1.0)
     """Least and largest share of the area that a crop shows; 0 shows the whole."""
     ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
     """Least and largest width / height of a crop."""
@@ -100,6 +97,12 @@ class ImageAugmentation(Augmentation):
 
     def sides(self, size: int) -> tuple[int, ...]:
         return (self._side(size),)
+
+    @property
+    def needs(self) -> Mapping[str, Any]:
+        """The detail that its least crop takes to have as many pixels as its view: side / root of the area's share."""
+        least = 1.0 if self.crop is None else max(self.crop[0], LEAST_CROP)
+        return {"detail": round(max(self.resolution / math.sqrt(least), WHOLE), DIGITS)}
 
     def suited(self, modality: Modality) -> Self:
         small = (modality.facts["size"] or SMALL) <= SMALL

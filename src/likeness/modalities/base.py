@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -19,6 +19,7 @@ from torch.utils import _pytree
 from ..accelerator import pinned, sent
 from ..recipe import Recipe
 from ..stacks import Stack, interleaved, is_stack
+from .alone import Alone
 
 GIST = 32  # rows and columns of the picture that near copies are told by: fine detail shows, and a million take 1 GB
 
@@ -59,18 +60,20 @@ class Prepared:
     cut:  whether geometry is done already and `data` holds V * N rows, all first views before all second ones; else
           it holds the N items whole, whatever is drawn of them. Which of the two is a property of the data
     done: whether all is done that was drawn at random (`Augmentation.finished`)
+    known: name -> (V * N, ...) what is known of what each view shows, all first views before all second ones
     """
 
     data: Any
     cut: bool
     done: bool = False
+    known: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Prepared:
-        return replace(self, data=sent(self.data, device))
+        return replace(self, data=sent(self.data, device), known=sent(dict(self.known), device))
 
     def pinned(self, device: torch.device) -> Prepared:
         """The same where that device can fetch it while it computes."""
-        return replace(self, data=pinned(self.data, device))
+        return replace(self, data=pinned(self.data, device), known=pinned(dict(self.known), device))
 
     @property
     def bytes(self) -> int:
@@ -79,9 +82,9 @@ class Prepared:
     @staticmethod
     def joined(parts: Sequence[Prepared], items: Sequence[int]) -> Prepared:
         """Parts of a batch as one. items: how many each part holds, one at least."""
-        data = (part.data for part in parts)
-        whole = _pytree.tree_map(lambda *stacks: interleaved(stacks, items), *data, is_leaf=is_stack)
-        return replace(parts[0], data=whole)
+        every = ((part.data, dict(part.known)) for part in parts)
+        data, known = _pytree.tree_map(lambda *stacks: interleaved(stacks, items), *every, is_leaf=is_stack)
+        return replace(parts[0], data=data, known=known)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,28 @@ class Looks:
     gist: NDArray[np.uint8] | None = None
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """Items as vectors to which nothing was taught: what an encoder must beat to be worth anything.
+
+    name:    what people call it: "raw pixels", "TF-IDF"
+    vectors: items as read -> (N, F) float32, compared by cosine
+    centred: whether the mean of the training items is taken from them first
+    note:    what a reader should know about it
+    """
+
+    name: str
+    vectors: Callable[[Sequence[Any]], Tensor]
+    centred: bool = False
+    note: str = ""
+
+
+Train = Iterable[Sequence[Any]]  # training items as read, a few at a time
+Fitting = Callable[[Train, int], Baseline]
+Scoring = Callable[[Sequence[Any]], NDArray[np.float32]]  # M queries as read -> (M, N) scores of N items
+Ranker = Callable[[Sequence[Any]], Scoring]  # N items as read -> how they are scored
+
+
 class Modality(Recipe, ABC):
     """How items of one kind are read and what an encoder of them is shown. Kept beside the encoder's weights.
 
@@ -112,6 +137,10 @@ class Modality(Recipe, ABC):
     """Fields that `read` does not look at: items that were read are good whatever these are."""
     packages: ClassVar[tuple[str, ...]] = ()
     """What is installed that `read` may use: another version may decode otherwise."""
+    counted_in: ClassVar[str] = ""
+    """What the extent of its items is counted in; empty where that goes without saying."""
+    samples: ClassVar[int] = 500
+    """Stored values that `fitted` looks at, at most."""
 
     @property
     def reading(self) -> str:
@@ -133,6 +162,10 @@ class Modality(Recipe, ABC):
             Failed: none of the samples can be read.
         """
 
+    def like(self, seen: Self) -> Self:
+        """With fields that are None as an encoder's own modality has them: what it was trained to see."""
+        return self.filled({name: getattr(seen, name) for name in type(seen).model_fields})
+
     def ready(self) -> None:
         """Import what reading takes, before threads read: Ctrl-C in an import that several wait for leaves them stuck.
 
@@ -147,13 +180,33 @@ class Modality(Recipe, ABC):
             Unreadable: with the reason.
         """
 
+    def contents(self, item: Any) -> tuple[int, ...]:
+        """Hashes, never 0, of what an item as read may show: equal ones show the same, whatever their items.
+
+        By default none, where hardly any two items show the same.
+        """
+        return ()
+
     @abstractmethod
     def plain(self, items: Sequence[Any]) -> Stack:
         """Items as read, as the encoder sees them when nothing is augmented: a stack of N rows."""
 
     @abstractmethod
-    def pixels(self, items: Sequence[Any]) -> Tensor:
-        """(N, F) float32: the items themselves, flattened at a small common size: the `raw` baseline of every score."""
+    def baseline(self, train: Train, rows: int) -> Baseline:
+        """The `raw` baseline of every score, fitted on training items, which are read only where it asks for them.
+
+        rows: how many of its vectors are kept in memory
+        """
+
+    @property
+    def baselines(self) -> Mapping[str, Fitting]:
+        """Further baselines by name, for who asks for them. By default none."""
+        return {}
+
+    @property
+    def rankers(self) -> Mapping[str, Ranker]:
+        """Rankings that no vectors make, by name. By default none."""
+        return {}
 
     @abstractmethod
     def looks(self, raw: Any) -> Looks:
@@ -166,6 +219,17 @@ class Modality(Recipe, ABC):
     @abstractmethod
     def thumbnail(self, item: Any, side: int) -> Pillow.Image:
         """An item as read, drawn for people: an RGB picture whose longer side has `side` pixels."""
+
+    def words(self, raw: Any) -> str | None:
+        """A stored value as people read it; None where it must be seen or heard.
+
+        Where there are words a string is an item itself; else it is the path of one.
+        """
+        return None
+
+    def alone(self) -> Alone | None:
+        """How items become an encoder's inputs where this package is not; None where a few lines do not say it."""
+        return None
 
     @abstractmethod
     def example(self) -> Stack:
@@ -202,6 +266,11 @@ class Augmentation(Recipe, ABC):
     @abstractmethod
     def prepare(self, items: Sequence[Any], names: Names, modality: Any, size: int | None) -> Prepared:
         """The part done where items are decoded, on the CPU in a worker: stack, or cut where sizes differ."""
+
+    @property
+    def needs(self) -> Mapping[str, Any]:
+        """Null fields of the modality that follow from how views are drawn, by name. By default none."""
+        return {}
 
     def note(self, modality: Modality) -> str:
         """What of it means nothing for these items and is left out, in words; empty where all is done."""

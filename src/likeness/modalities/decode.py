@@ -5,10 +5,7 @@ Nothing here knows what an encoder wants: `decoded` gives (H, W, C) in the file'
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
-import stat
 import warnings
 from functools import singledispatch
 from io import BytesIO
@@ -30,6 +27,7 @@ from .jpeg import jpeg
 from .limits import DECODING, DEEP, FILE, bounded
 from .png import SIGNATURE, must_be_intact
 from .quiet import hush_libtiff
+from .regular import regular
 from .remote import Remote
 from .tiff import is_beyond, many_channels
 
@@ -180,22 +178,8 @@ def _(raw: Pillow.Image, least: int | None = None) -> Pixels:
 
 def _contents(path: Path) -> bytes:
     """A file's bytes; neither a pipe that never ends nor a device is read."""
-    try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise Unreadable("a directory, not a file")
-        if not stat.S_ISREG(status.st_mode):
-            raise Unreadable("not a regular file")
-        if status.st_size > FILE:
-            raise Unreadable(f"{status.st_size:,} bytes are more than an image may have")
+    with regular(path, FILE, "an image"):
         return path.read_bytes()
-    except FileNotFoundError:
-        raise Unreadable("dangling link" if path.is_symlink() else "no such file") from None
-    except PermissionError:
-        raise Unreadable("permission denied") from None
-    except (OSError, ValueError) as error:
-        looped = isinstance(error, OSError) and error.errno == errno.ELOOP
-        raise Unreadable("symlink loop" if looped else f"cannot be read: {error}") from None
 
 
 def _opened(data: bytes) -> Pillow.Image | None:

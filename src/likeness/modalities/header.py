@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 from .decode import BROKEN, FORMATS, Pixels
 from .exif import LYING, ORIENTATION
 from .remote import Remote
+from .tiff import HEIGHT, WIDTH
 
 MODES = {"CMYK": "CMYK", "P": "palette", "PA": "palette", "1": "black and white only"}  # what pixels do not come as
 MOVING, PAGED = ("GIF", "PNG", "WEBP", "AVIF"), ("TIFF",)  # an MPO's second picture is a smaller copy, or a depth map
@@ -48,7 +49,8 @@ def _said(file: IO[bytes], ending: str = "") -> Header | None:
     Pillow.init()  # or threads that are first at once would find half of the formats
     try:
         with Pillow.open(file, formats=[name for name in FORMATS if name in Pillow.OPEN]) as image:
-            width, height = image.size
+            tags = getattr(image, "tag_v2", {})  # a TIFF's size is upright already, or not: that depends on Pillow
+            width, height = int(tags.get(WIDTH, image.width)), int(tags.get(HEIGHT, image.height))
             turn = image.getexif().get(ORIENTATION, 1)
             traits = (*_stored(image), *(["turned by EXIF"] if turn > 1 else []), *_misnamed(image, ending))
             return ((height, width) if turn in LYING else (width, height)), traits

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..errors import Failed, counted
-from .base import Looks, Modality, Unreadable
+from .base import Baseline, Looks, Modality, Train, Unreadable
 from .decode import SUFFIXES, Pixels, decoded, resembles
 from .header import header
 from .looks import drawn, gist, oddities
@@ -29,7 +29,7 @@ SMALL = 64  # pixels of the shorter side: CIFAR's and kin's pictures are seen as
 STEP = 4  # encoders halve a picture at least twice
 LEAST = 8  # smallest side that an encoder sees
 STACKED = 64  # longest side of images stacked whole: beyond, OpenCV's cut of each view costs less than sampling
-ROOM = 3.54  # times `size` that a large square's side keeps when read, lest crops of 8 % of the area lose detail
+DETAIL = 3.54  # times `size` that a large square's side keeps where no crop is known: 8 % of its area have `size` then
 RAW = 32  # side of the raw baseline
 GLIMPSE = 64  # rows and columns of a sample that statistics look at
 ENOUGH = 2**30  # numbers decoded until samples are enough: 30 photos of 12 megapixels, 10 s of PNGs; all if small
@@ -55,6 +55,8 @@ class Image(Modality):
     """Standard deviation of each channel on that scale: divided by before the encoder."""
     native: tuple[int, int] | None = None
     """Height and width that all samples share, if small: a batch is then augmented whole; null where they differ."""
+    detail: float | None = Field(None, ge=1)
+    """Times `size` that the side of a large square keeps when it is read; null: 3.54, in training as the crops need."""
 
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
     unread: ClassVar[tuple[str, ...]] = ("mean", "std")
@@ -72,6 +74,11 @@ class Image(Modality):
         found = found._shaped([shape for shape, one in zip(shapes, seen, strict=True) if channels in _fits(one)])
         return found._ranged(seen)._measured(seen)
 
+    def like(self, seen: Self) -> Self:
+        """How pixels are stored is the data's own affair; statistics of channels mean nothing for others."""
+        alike = self.channels in (None, seen.channels)
+        return self.filled({**seen.facts, **({"mean": seen.mean, "std": seen.std} if alike else {})})
+
     def ready(self) -> None:
         import simplejpeg  # noqa: F401
 
@@ -86,7 +93,11 @@ class Image(Modality):
         rows = [middle(item, self.side, self.side) for item in items]
         return self.shown(self.stacked(rows, self.side, self.side))
 
+    def baseline(self, train: Train, rows: int) -> Baseline:
+        return Baseline("raw pixels", self.pixels, centred=True)
+
     def pixels(self, items: Sequence[Any]) -> Tensor:
+        """(N, F) pixels of the items at 32 x 32, black as 0 and white as 1."""
         rows = [resized(item, RAW, RAW) for item in items]
         return self.unit(self.stacked(rows, RAW, RAW)).flatten(1)
 
@@ -118,7 +129,7 @@ class Image(Modality):
     @property
     def _least(self) -> int | None:
         """What large images keep (`limits.spare`) when read, lest a batch of them fills the memory; None: all."""
-        return None if self.native or not self.size else round(ROOM * self.size)
+        return None if self.native or not self.size else round((self.detail or DETAIL) * self.size)
 
     @property
     def range(self) -> tuple[float, float]:
@@ -183,11 +194,11 @@ class Image(Modality):
         Where images are large, fewer samples are decoded, from all over.
         """
         shapes, seen, reasons, numbers = {}, {}, [], 0
-        for place in _scattered(len(samples)):
+        for place in scattered(len(samples)):
             if numbers >= ENOUGH:
                 break
             try:
-                pixels = decoded(samples[place], round(ROOM * max(self.size or 0, SMALL)))
+                pixels = decoded(samples[place], round(DETAIL * max(self.size or 0, SMALL)))
             except Unreadable as error:
                 reasons.append(str(error))
                 continue
@@ -246,7 +257,7 @@ def default_size(shorter_side: int) -> int:
     return SMALL
 
 
-def _scattered(n: int) -> list[int]:
+def scattered(n: int) -> list[int]:
     """0 to n - 1 in the order of their bits reversed (van der Corput's), of which any first few lie all over."""
     return sorted(range(n), key=lambda number: f"{number:0{n.bit_length()}b}"[::-1])
 

@@ -16,6 +16,7 @@ from .base import Unreadable
 PAUSES = (0.25, 1.0, 4.0)  # seconds between attempts: a server that is busy needs some, an item may take a minute
 MARKS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "updated", "mtime", "created")
 DEFINITE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)  # asking again changes nothing
+OFTEN = 60.0  # seconds between looks at the size of a file that is read part by part
 AHEAD = 1 << 22  # bytes that come about as fast as the answer to a question
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ class Remote:
     url: str
     files: Any = field(repr=False, compare=False)
     path: str = field(repr=False, compare=False)
+    _seen: list[float] = field(default_factory=lambda: [time.monotonic()], repr=False, compare=False)
     ahead: ClassVar[int] = AHEAD
 
     @property
@@ -86,12 +88,41 @@ class Remote:
         return json.dumps([self.url, self.about.get("size"), *marks]) if marks else None
 
     def read(self, start: int, length: int) -> bytes:
-        """A part of it, fewer bytes where it ends before; it raises what `asked` does."""
+        """A part of it, fewer bytes where it ends before.
+
+        Raises:
+            PermissionError: as its server says.
+            Failed: it cannot be fetched, or is another file than the one that was listed.
+        """
         end = min(start + length, self.size)
         if start >= end:
             return b""
-        content: bytes = asked(self.url, self.files.cat_file, self.path, start, end)
-        return content if len(content) <= end - start else content[start:end]  # a server that knows no parts gives all
+        try:
+            self._must_be_the_same()
+            content: bytes = asked(self.url, self.files.cat_file, self.path, start, end)
+        except FileNotFoundError:
+            raise self._changed("it is gone") from None
+        if len(content) > end - start:  # a server that knows no parts gives all
+            content = content[start:end]
+        if len(content) < end - start:
+            raise self._changed("it ends earlier")
+        return content
+
+    def _must_be_the_same(self) -> None:
+        """Ask now and then how large it is: a part of another file may look like what was listed."""
+        if time.monotonic() - self._seen[0] < OFTEN:
+            return
+        self.files.invalidate_cache()
+        size = asked(self.url, self._told).get("size")
+        if size != self.size:
+            raise self._changed("it has another size" if size is None else f"it has {size:,}")
+        self._seen[0] = time.monotonic()
+
+    def _changed(self, how: str) -> Failed:
+        return Failed(
+            f"{self.url} has changed: it had {self.size:,} bytes when it was listed, now {how}; "
+            "begin anew, with another --out"
+        )
 
     def read_bytes(self) -> bytes:
         """All of it.

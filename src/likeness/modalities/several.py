@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any, Self
 
+import torch
 from PIL import Image as Pillow
 from pydantic import Field, field_validator
 
@@ -49,6 +50,12 @@ class Several(Augmentation):
     def operations(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for part in self.parts.values() for name in part.operations))
 
+    @property
+    def needs(self) -> Mapping[str, Any]:
+        """What the part needs that needs most."""
+        every = [part.needs for part in self.parts.values()]
+        return {name: max(one[name] for one in every if name in one) for name in dict.fromkeys(chain(*every))}
+
     def note(self, modality: Modality) -> str:
         return "; ".join(dict.fromkeys(note for part in self.parts.values() if (note := part.note(modality))))
 
@@ -59,9 +66,13 @@ class Several(Augmentation):
         return self.model_copy(update={"parts": {name: part.suited(modality) for name, part in self.parts.items()}})
 
     def prepare(self, items: Sequence[Any], names: Names, modality: Any, size: int | None) -> Prepared:
-        parts = (part.prepare(items, own, modality, size) for part, own in self._numbered(names))
-        first = next(parts)
-        return replace(first, data=(first.data, *(part.data for part in parts))) if first.cut else first
+        own = self._numbered(names)
+        parts = [part.prepare(items, names, modality, size) for part, names in own]
+        first = parts[0]
+        if not first.cut:
+            return first
+        known = {name: torch.cat([part.known[name] for part in parts]) for name in first.known}
+        return replace(first, data=tuple(part.data for part in parts), known=known)
 
     def finished(self, prepared: Prepared, names: Names, modality: Any, size: int | None) -> Prepared:
         if not prepared.cut:

@@ -57,7 +57,7 @@ def sheet(
         if told != OFF or name not in RARE:
             tiles = _tiles(modality, only(augmentation, name), items, names)
             columns.append((name.replace("_", " "), told, tiles, told not in (OFF, NO_COLOUR)))
-    return _laid_out(columns, len(items), 1 + views)
+    return laid_out(columns, len(items), 1 + views)
 
 
 def only(augmentation: ImageAugmentation, name: str) -> ImageAugmentation:
@@ -94,7 +94,7 @@ def _shown(modality: Image, view: Tensor) -> Pillow.Image:
     return drawn((view * std + mean).permute(1, 2, 0).numpy(), TILE, 0.0, 1.0)
 
 
-def _laid_out(columns: Sequence[tuple[str, str, list[Pillow.Image], bool]], rows: int, whole: int) -> Pillow.Image:
+def laid_out(columns: Sequence[tuple[str, str, list[Pillow.Image], bool]], rows: int, whole: int) -> Pillow.Image:
     """Titles above tiles; the first `whole` columns stand apart; what is off is pale."""
     lefts = [MARGIN + n * (TILE + GAP) + (APART if n >= whole else 0) for n in range(len(columns))]
     size = lefts[-1] + TILE + MARGIN, HEAD + MARGIN + rows * (TILE + GAP)

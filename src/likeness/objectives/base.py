@@ -14,7 +14,7 @@ from ..recipe import Recipe
 from ..relations import Relation
 from ..views import Embeddings
 
-Reads = Literal["embeddings", "statistics", "assignments"]
+Reads = Literal["embeddings", "statistics", "assignments", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,18 @@ class Term:
     def __rmul__(self, weight: float) -> Term:
         return Term(weight * self.total, self.count)
 
+    def __add__(self, other: Term) -> Term:
+        """The rows of both, in one mean."""
+        return Term(self.total + other.total, self.count + other.count)
+
 
 class Objective(Recipe, ABC):
     """Scores how far embeddings obey a relation."""
 
     reads: ClassVar[Reads] = "embeddings"
     """What is compared: queries with keys; the views of a batch among themselves, whatever the keys are (statistics);
-    or scores (N, K) of how much a view belongs to each of K prototypes (assignments)."""
+    scores (N, K) of how much a view belongs to each of K prototypes (assignments); or each query with the keys of its
+    own item alone, of which more is known than that they belong together (pairs)."""
 
     def build(self) -> nn.Module | None:
         """What it learns or remembers: a temperature, prototypes, a memory; mostly nothing."""

@@ -6,7 +6,10 @@ from .base import Relation as Relation
 from .base import spans as spans
 from .base import tiles as tiles
 from .composed import Across as Across
+from .content import Content as Content
 from .pairings import LabelOrItem as LabelOrItem
 from .pairings import Pairing as Pairing
+from .pairings import SameContent as SameContent
 from .pairings import SameItem as SameItem
 from .pairings import SameLabel as SameLabel
+from .transport import Transported as Transported

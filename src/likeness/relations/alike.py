@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,16 +16,19 @@ FEW = 4  # positives a row and column beyond which a list of them costs more tha
 
 
 @dataclass(frozen=True)
-class Alike(Relation):
-    """Rows with equal marks belong together; a view is never compared with itself. A NaN mark equals nothing.
-
-    q_mark, k_mark: (N,) and (M,) what is compared: item numbers, labels
-    """
+class Viewed(Relation, ABC):
+    """Rows belong together or do not, as what is known of each says; a view is never compared with itself."""
 
     q: Origin
     k: Origin
-    q_mark: Tensor
-    k_mark: Tensor
+
+    @abstractmethod
+    def belong(self, rows: slice, columns: slice) -> Tensor:
+        """Bools (rows, columns): which belong together, a view with itself too."""
+
+    @abstractmethod
+    def listed(self, most: int) -> Cells | None:
+        """Where they do, without a table, no cell twice; None where these are more than `most`."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -36,7 +40,7 @@ class Alike(Relation):
 
     def block(self, rows: slice, columns: slice) -> Tile:
         other = (self.q.item[rows, None] != self.k.item[columns]) | (self.q.view[rows, None] != self.k.view[columns])
-        return ((self.q_mark[rows, None] == self.k_mark[columns]) & other).float(), other.float()
+        return (self.belong(rows, columns) & other).float(), other.float()
 
     def weights(self, rows: slice, columns: slice) -> Tensor | None:
         return ones_but(*self._itself, rows, columns)
@@ -50,7 +54,7 @@ class Alike(Relation):
 
     @cached_property
     def _few(self) -> Pairs | None:
-        found = equal(self.q_mark, self.k_mark, most=FEW * sum(self.shape))
+        found = self.listed(FEW * sum(self.shape))
         if found is None:
             return None
         row, column = found
@@ -60,6 +64,23 @@ class Alike(Relation):
     @cached_property
     def _itself(self) -> Cells:
         return same_views(self.q, self.k)
+
+
+@dataclass(frozen=True)
+class Alike(Viewed):
+    """Rows with equal marks belong together. A NaN mark equals nothing.
+
+    q_mark, k_mark: (N,) and (M,) what is compared: item numbers, labels
+    """
+
+    q_mark: Tensor
+    k_mark: Tensor
+
+    def belong(self, rows: slice, columns: slice) -> Tensor:
+        return self.q_mark[rows, None] == self.k_mark[columns]
+
+    def listed(self, most: int) -> Cells | None:
+        return equal(self.q_mark, self.k_mark, most)
 
 
 def equal(a: Tensor, b: Tensor, most: int | None = None) -> Cells | None:

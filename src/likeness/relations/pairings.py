@@ -1,4 +1,4 @@
-"""Pairings make relations: same item, same label. Many methods differ from each other in this word alone."""
+"""Pairings make relations: same item, content or label. Many methods differ from each other in this word alone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ..errors import WrongCall
 from ..recipe import Recipe
-from ..views import Embeddings, Origin
-from .alike import Alike
+from ..views import ACCEPTS, CONTENT, Embeddings, Origin
+from .alike import Alike, Viewed
 from .base import Relation
+from .content import Content
 
 
 class Pairing(Recipe, ABC):
@@ -19,7 +20,14 @@ class Pairing(Recipe, ABC):
 
     @abstractmethod
     def __call__(self, q: Embeddings, k: Embeddings) -> Relation:
-        """What queries `q` (N, D) are told about keys `k` (M, D)."""
+        """What queries `q` (N, D) are told about keys `k` (M, D).
+
+        q, k: of several processes, `q` holds this one's rows and `k` those of all
+        """
+
+    def at(self, progress: float) -> Pairing:
+        """What it is when that share of training, 0 to 1, is done; most never change."""
+        return self
 
 
 class SameItem(Pairing):
@@ -27,6 +35,20 @@ class SameItem(Pairing):
 
     def __call__(self, q: Embeddings, k: Embeddings) -> Alike:
         return Alike(q.origin, k.origin, q.origin.item, k.origin.item)
+
+
+class SameContent(Pairing):
+    """Views of one item belong together, and what repeats in several items belongs to all of them.
+
+    A caption that stands with two images is a positive of both, and never a negative: a key belongs to a query if one
+    of them shows what the other's item accepts (any of its captions, drawn or not). Where the data know of no content
+    it is SameItem.
+    """
+
+    def __call__(self, q: Embeddings, k: Embeddings) -> Viewed:
+        if all(name not in origin.known for origin in (q.origin, k.origin) for name in (CONTENT, ACCEPTS)):
+            return SameItem()(q, k)
+        return Content(q.origin, k.origin)
 
 
 class SameLabel(Pairing):

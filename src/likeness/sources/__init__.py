@@ -22,11 +22,14 @@ def read(
     """A source of items from whatever holds them.
 
     source:  a directory, a glob in quotes ("photos/**/*.jpg"), `@list.txt`, a `.csv .tsv .jsonl .parquet` table,
-             `.tar` shards ("s-{000..099}.tar"), a `.npy` or `.npz` file, one image, a URL of any of
-             these; in Python also a list of
-             paths, of PIL images or of arrays, a NumPy array or torch tensor (N, ...), a mapping of such columns,
-             a pandas or polars frame, an Arrow table, a `datasets.Dataset`. A `Source` is given back as it is
-    columns: what a table's columns are, {"text": "caption1+caption2", "label": "y"}; several may share one role
+             `.txt` or `.txt.gz` (one text a line), `.tar` shards ("s-{000..099}.tar"), a `.npy` or `.npz` file, one
+             image, a URL of any of these; in Python also a list of paths, of texts, of PIL images, of arrays or pairs
+             (array, rate), a NumPy array or torch tensor (N, ...), a mapping of such columns, a pandas or polars frame,
+             an Arrow table, a `datasets.Dataset`. A list of tuples has a role for each place: `sentence1` and
+             `sentence2` of texts, with a number in third place as `score`; `anchor`, `positive` and `negative` of three
+             alike; `image` and `text` of such. A `Source` is given back as it is
+    columns: what a table's columns are, {"text": "caption1+caption2", "label": "y"}; several may share one role, and
+             are then variants of one item. Where a role is named, other columns of its kind are not read
     exclude: patterns of paths to leave out of a folder, glob or list: `*.png`, `thumbs`, `raw/*/old`
     told:    hears how many files are listed so far, while a folder is
 

@@ -13,8 +13,9 @@ from . import Columns
 from .base import Listed, Source, bare, numbered
 from .columns import rows
 from .forms import chosen_columns
-from .sniff import claimed, readable, role_of
-from .tables import KNOWN, identities
+from .roles import KNOWN, OWN, PICTURED, SPOKEN
+from .sniff import claimed, readable, role_of, speaking
+from .tables import identities
 
 LABEL = "y"  # what an array of labels is called in the field's .npz files
 CHANNELS = 4  # an axis of at most so many is taken for channels
@@ -33,7 +34,7 @@ def values(name: str, stored: Sequence[Any], notes: tuple[str, ...] = (), shown:
     sample = next((value for value in stored if value is not None), None)
     if sample is None:
         raise Failed(f"{name} holds no items")
-    modality = claimed(sample)
+    modality = speaking() if isinstance(sample, str) else claimed(sample)
     if modality is None:
         what = shown or f"values of type {type(sample).__name__}"
         raise WrongCall(f"{name} holds {what}, which likeness cannot read; it reads {readable()}")
@@ -68,7 +69,11 @@ def named_arrays(name: str, held: Mapping[str, Any], columns: Columns) -> Source
         WrongCall: nothing can be encoded, or what can has unequal numbers of rows.
     """
     given = _renamed(name, held, columns)
-    claims = {key: modality for key, column in given.items() if key not in KNOWN and (modality := _claim(column))}
+    claims = {
+        key: modality
+        for key, column in given.items()
+        if key not in KNOWN and (modality := _claim(key, column, key in columns))
+    }
     if not claims:
         shapes = ", ".join(f"{key} {_shown(column)}" for key, column in held.items()) or "nothing"
         raise WrongCall(f"{name} holds no array that can be encoded ({readable()}); it holds {shapes}")
@@ -79,13 +84,13 @@ def named_arrays(name: str, held: Mapping[str, Any], columns: Columns) -> Source
     notes: list[str] = []
     for key, modality in claims.items():
         if len(given[key]) == length:
-            role = key if key in columns or role_of(modality) in roles else role_of(modality)
+            role = key if key in columns or key in OWN or role_of(modality) in roles else role_of(modality)
             stored[role], said = items(given.pop(key))
             roles[role] = modality
             notes += said
-    plain = {key: column for key, column in given.items() if _is_column(column, length)}
+    plain = {key: cells for key, column in given.items() if (cells := _plain(column, length)) is not None}
     notes += [f"{key} {_shown(column)} is left out" for key, column in given.items() if key not in plain]
-    table = _metadata(plain, length)
+    table = pa.table(plain) if plain else bare(length)
     ids = identities(name, table)
     metadata = table.select([column for column in table.column_names if column != "id"])
     return Listed(name, ids, roles, metadata, stored, tuple(notes))
@@ -102,9 +107,13 @@ def _renamed(name: str, held: Mapping[str, Any], columns: Columns) -> dict[str, 
     return {called.get(key, key): column for key, column in held.items() if key in called or key not in chosen}
 
 
-def _claim(column: Any) -> str | None:
+def _claim(key: str, column: Any, asked: bool) -> str | None:
+    """The modality of a column; strings are names of something else, unless they are asked for or called so."""
     sample = next((value for value in items(column)[0] if value is not None), None) if _rows(column) else None
-    return None if sample is None else claimed(sample)
+    if isinstance(sample, str) and (key in SPOKEN or key in OWN):
+        return speaking()
+    named = asked or key in PICTURED or not isinstance(sample, str)
+    return claimed(sample) if sample is not None and named else None
 
 
 def _length(name: str, columns: Mapping[str, Any]) -> int:
@@ -115,21 +124,24 @@ def _length(name: str, columns: Mapping[str, Any]) -> int:
     return next(iter(lengths.values()))
 
 
-def _metadata(columns: Mapping[str, Any], length: int) -> pa.Table:
-    if not columns:
-        return bare(length)
-    return pa.table({key: pa.array(np.reshape(np.asarray(column), -1)) for key, column in columns.items()})
-
-
-def _is_column(column: Any, length: int) -> bool:
-    """One plain value a row: (N,) or (N, 1)."""
-    return np.shape(column) in ((length,), (length, 1))
+def _plain(column: Any, length: int) -> pa.Array | None:
+    """One plain value a row, (N,) or (N, 1), in Arrow; None of anything else, such as lists of unequal length."""
+    try:
+        held = np.asarray(column)
+        return pa.array(held.reshape(-1)) if held.shape in ((length,), (length, 1)) else None
+    except (ValueError, TypeError, pa.ArrowException):
+        return None
 
 
 def _rows(column: Any) -> int:
-    shape = np.shape(column) if isinstance(column, np.ndarray) else (len(column),)
-    return shape[0] if shape else 0
+    """0 of what is no column."""
+    try:
+        return 0 if isinstance(column, str) else len(column)
+    except TypeError:
+        return 0
 
 
 def _shown(column: Any) -> str:
-    return f"{tuple(column.shape)} {column.dtype}" if isinstance(column, np.ndarray) else f"{len(column)} values"
+    if isinstance(column, np.ndarray):
+        return f"{tuple(column.shape)} {column.dtype}"
+    return f"{_rows(column)} values" if _rows(column) else f"({type(column).__name__})"

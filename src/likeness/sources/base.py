@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import WrongCall, meant
+from ..modalities.base import Unreadable
 from .names import Names
 
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -101,7 +102,20 @@ class Source(ABC):
     @cached_property
     def labels(self) -> Labels | None:
         """From the `label` column, None where there is none, or not one an item."""
+        from .classes import single_labels
+
         return single_labels(self.table)
+
+    @cached_property
+    def scores(self) -> np.ndarray | None:
+        """(N,) float64 the `score` column scaled to 0..1 by its range, NaN where unknown; None where there is none.
+
+        Raises:
+            WrongCall: they are no numbers, or all the same.
+        """
+        from .classes import scaled
+
+        return scaled(self.name, self.table)
 
     def values(self, name: str, hint: str = "") -> pa.ChunkedArray:
         """A column of the table.
@@ -121,6 +135,8 @@ class Source(ABC):
         Raises:
             WrongCall: there is none of that name, or it holds lists.
         """
+        from .classes import labels_of
+
         self.values(name, "; labels are sub-folders, a column or labels=FILE.csv")
         return labels_of(self.table, name)
 
@@ -164,6 +180,11 @@ class Chosen(Source):
     def labels(self) -> Labels | None:
         whole = self.whole.labels
         return whole and Labels(whole.codes[self.rows], whole.names)
+
+    @cached_property
+    def scores(self) -> np.ndarray | None:
+        whole = self.whole.scores
+        return None if whole is None else whole[self.rows]
 
     @cached_property
     def blocks(self) -> np.ndarray | None:
@@ -233,9 +254,19 @@ class Quarantine:
         path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
-def numbered(n: int) -> Names:
-    """Ids of items that have no names."""
-    return Names(pa.array(np.arange(n)).cast(pa.large_string()).cast(pa.large_binary()))
+def looked(stored: Callable[..., Any], *at: Any) -> Any:
+    """`stored(*at)` for who only looks: None also of what cannot be fetched, as whoever reads it will say."""
+    try:
+        return stored(*at)
+    except (Unreadable, OSError):
+        return None
+
+
+def numbered(rows: int | np.ndarray) -> Names:
+    """Ids of items that have no names: so many rows, or these."""
+    return Names(
+        pa.array(np.arange(rows) if isinstance(rows, int) else rows).cast(pa.large_string()).cast(pa.large_binary())
+    )
 
 
 def bare(n: int) -> pa.Table:
@@ -246,55 +277,3 @@ def bare(n: int) -> pa.Table:
 def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
     """Some rows of a table, in this order; pyarrow's own `take` forgets how many where there are no columns."""
     return table.take(pa.array(rows)) if table.column_names else bare(len(rows))
-
-
-def single_labels(table: pa.Table) -> Labels | None:
-    """The `label` column as classes; None where there is none, or where it holds lists: several labels an item."""
-    if "label" not in table.column_names or pa.types.is_nested(table.schema.field("label").type):
-        return None
-    return labels_of(table, "label")
-
-
-def labels_of(table: pa.Table, name: str) -> Labels:
-    """A column as classes: strings and whole numbers alike; null and NaN are unknown. ClassLabel names are kept.
-
-    Raises:
-        WrongCall: the column holds lists or the like.
-    """
-    import pyarrow.compute as pc
-
-    kind = table.schema.field(name).type
-    if pa.types.is_nested(kind):
-        raise WrongCall(f"column {name!r} holds {kind}, not one class an item: name another")
-    column = table.column(name).combine_chunks()
-    given = class_names(table.schema, name)
-    if given is not None and pa.types.is_integer(column.type):
-        codes = pc.fill_null(column, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-        return Labels(codes, given)
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), None, column)
-    coded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
-    raw = coded.dictionary.to_pylist()
-    values = [_class_name(value) for value in raw]
-    order = sorted(range(len(values)), key=lambda n: raw[n])
-    place = np.empty(len(order) + 1, np.int64)
-    place[order] = np.arange(len(order))
-    place[-1] = -1
-    found = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return Labels(place[found], [values[n] for n in order])
-
-
-def _class_name(value: Any) -> str:
-    """Class 1 is '1' also in a column of floats, which 1 becomes beside an unknown label."""
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
-
-
-def class_names(schema: pa.Schema, name: str) -> list[str] | None:
-    """Names of a Hugging Face ClassLabel column, from the schema's metadata."""
-    import json
-
-    stored = (schema.metadata or {}).get(b"huggingface")
-    if stored is None:
-        return None
-    feature = json.loads(stored).get("info", {}).get("features", {}).get(name, {})
-    return feature.get("names") if feature.get("_type") == "ClassLabel" else None

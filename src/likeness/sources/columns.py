@@ -30,9 +30,14 @@ class Column(Sequence[Any]):
 
 
 def paths(root: str, names: Sequence[str]) -> Column:
-    """Files below a folder."""
+    """Files below a folder; None where there is no name."""
     at = below(root)
-    return Column(len(names), lambda row: at(names[row]))
+
+    def path(row: int) -> Any:
+        name = names[row]
+        return at(name) if name else None
+
+    return Column(len(names), path)
 
 
 def rows(array: np.ndarray, channels: int | None = None) -> Column:
@@ -47,7 +52,8 @@ def several(columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
         return columns[0]
 
     def together(row: int) -> list[Any] | None:
-        return [value for column in columns if (value := column[row]) is not None] or None
+        held = [value for column in columns if (value := column[row]) is not None]
+        return [each for value in held for each in (value if isinstance(value, list) else [value])] or None
 
     return Column(len(columns[0]), together)
 

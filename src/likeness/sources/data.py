@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ..modalities import MODALITIES, Augmentation, Modality
 from ..recipe import Recipe
-from .base import Labels, Source
+from .base import Labels, Source, looked
 from .kept import Cache
 from .labelled import labels_of
 from .population import Population
 from .sampling import Sampling, Shuffle
+from .triples import triples
 
 Share = Annotated[float, Field(gt=0, le=1)]
+Word = Annotated[str, Field(coerce_numbers_to_str=True)]
+NONE: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 BATCH = 256  # items a step where nothing else is asked; SimCLR's learning rates are given for it
-SNIFFED = 500  # items looked at to learn channels, depth and mean
+SNIFFED = Modality.samples  # items looked at to learn what they are like
 NEAR = 8  # row groups or shards that these are taken from: each is read whole, or lies elsewhere
 
 
@@ -54,31 +58,61 @@ class Data(Recipe):
     """Items kept out of training, to score on; null: a tenth, at most 1,000; 0: none."""
     labels: str | None = None
     """A column, or a CSV file of id,label, that training may use; null: labels are for scoring only."""
+    triples: tuple[Word, Word] | None = None
+    """Labels of pairs that belong together and of those that do not, such as [entailment,contradiction]: the first are
+    trained on, with what stands beside the same first text in the second ones as hard negatives; null: all pairs are."""
     vectors: str | None = None
     """A file of stored vectors (`likeness embed`) that training may use, one an item by id; null: none."""
     workers: NonNegativeInt | None = None
     """Threads that read and cut; null: one a core, at most 4 on a CPU and 16 beside a device; 0: none, to debug."""
     cache: Cache = "auto"
     """Where items are kept once they are read: memory (and a GPU's, if all fit), disk (a file that later runs use too),
-    none; auto: memory if all fit in a quarter of what is free, else disk if they fit there. Batches are the same."""
+    none; auto: memory if all fit in a quarter of what is free, else disk if they fit there and decoding takes longer
+    than reading them back. Batches are the same."""
     sampling: Sampling = Shuffle()
     """Which items share a batch."""
 
-    def fitted(self, source: Source) -> Data:
+    def fitted(
+        self, source: Source, towers: Sequence[Sequence[str]] = (), reads: Mapping[str, Mapping[str, Any]] = NONE
+    ) -> Data:
         """With every null field found from the source.
+
+        towers: the roles that are trained on, those that share an encoder together; none: all, each by itself
+        reads:  role -> fields of its modality that its encoder settles where they are null
 
         Raises:
             WrongCall: a column that training should use as labels is not there, or does not suit the sampling.
         """
         modality, views = {}, {}
-        for role, kind in source.roles.items():
-            asked = self.modality.get(role) or self.modality.get(kind.lower()) or _modalities()[kind.lower()]
-            modality[role] = asked.fitted([source.raw(role, row) for row in sniffed(source)])
-            drawn = self.views.get(role) or self.views.get(kind.lower()) or _augmentations()[kind.lower()]
-            views[role] = drawn.suited(modality[role])
+        for together in towers or tuple((role,) for role in source.roles):
+            raws = [
+                looked(source.raw, role, row)
+                for role in together
+                for row in sniffed(source, self._asked(source, role).samples)
+            ]
+            for role in together:
+                kind = source.roles[role].lower()
+                drawn = self.views.get(role) or self.views.get(kind) or _augmentations()[kind]
+                asked = self._asked(source, role).filled(reads.get(role, {}))
+                modality[role] = asked.fitted(raws)
+                views[role] = drawn.suited(modality[role])
         batch = min(self.batch or BATCH, len(source))
         sampling = self.sampling.suited(batch, self.population(source))
         return self.model_copy(update={"modality": modality, "views": views, "batch": batch, "sampling": sampling})
+
+    def _asked(self, source: Source, role: str) -> Modality:
+        """How items of a role are read, as far as the recipe says."""
+        kind = source.roles[role].lower()
+        return self.modality.get(role) or self.modality.get(kind) or _modalities()[kind]
+
+    def chosen(self, source: Source) -> Source:
+        """What of a source is trained on, whichever of it is held out."""
+        return source if self.triples is None else triples(source, self.triples)
+
+    @property
+    def read(self) -> dict[str, Modality]:
+        """How items are read of which views are drawn: in no more detail than these need."""
+        return {role: modality.filled(self.views[role].needs) for role, modality in self.modality.items()}
 
     def facts(self, source: Source) -> dict[str, object]:
         """What encoders, methods and objectives are filled from."""
@@ -105,13 +139,13 @@ class Data(Recipe):
         return size is not None and self.views[role].sides(size) != (size,)
 
 
-def sniffed(source: Source) -> list[int]:
+def sniffed(source: Source, most: int = SNIFFED) -> list[int]:
     """Rows that are looked at before training: evenly spread, or in a few blocks where the source has them."""
     if source.blocks is None:
-        return spread(len(source), SNIFFED)
+        return spread(len(source), most)
     sizes, ends = source.blocks.tolist(), np.cumsum(source.blocks).tolist()
     blocks = spread(len(sizes), NEAR)
-    return [ends[n] - sizes[n] + row for n in blocks for row in spread(sizes[n], SNIFFED // len(blocks))]
+    return [ends[n] - sizes[n] + row for n in blocks for row in spread(sizes[n], most // len(blocks))]
 
 
 def spread(many: int, most: int) -> list[int]:

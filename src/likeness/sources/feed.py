@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from ..accelerator import sent
-from ..errors import Failed
+from ..errors import Failed, WrongCall
 from ..modalities.base import Augmentation, Modality, Names, Prepared, Unreadable
 from ..stacks import Stack, cat
 from ..views import Batch, Origin, Views
-from .base import Labels, Quarantine, Source
+from .base import Labels, Quarantine, Source, looked
 from .kept import Cache, kept_of
 from .population import Population
 from .reader import Part, Reader
@@ -89,6 +89,8 @@ class Feed:
         labels = self._population.labels
         self._known = {} if labels is None else {"label": _numbers(labels)}
         self._known |= {} if vectors is None else {"vector": vectors}
+        with suppress(WrongCall):  # scores that tell nothing are none; who needs some will say so
+            self._known |= {} if source.scores is None else {"score": torch.from_numpy(source.scores).float()}
         self._first = _numbered(augmentations)
 
     def __len__(self) -> int:
@@ -188,23 +190,27 @@ class Feed:
 
     def draw(self, prepared: PreparedBatch, device: torch.device) -> Batch:
         """Views on the device; those of one item are numbered over all roles."""
-        batch = {}
+        batch: dict[str, Views] = {}
         for role, (data, names) in prepared.roles.items():
             augmentation = self.augmentations[role]
             modality = self._reader.modalities[role]
             if role in prepared.there:
                 data = replace(data, data=self._kept[role].memory.on(device, data.data))
-            stack = augmentation.draw(data.to(device), names, modality, prepared.size)
-            batch[role] = self._views(stack, names, augmentation.views, device)
+            there = data.to(device)
+            stack = augmentation.draw(there, names, modality, prepared.size)
+            batch[role] = self._views(stack, names, augmentation.views, device, there.known)
             if role in prepared.empty:
                 batch[role] = batch[role][:0]
         return batch
 
-    def _views(self, stack: Stack, names: Names, views: int, device: torch.device) -> Views:
+    def _views(
+        self, stack: Stack, names: Names, views: int, device: torch.device, shown: Mapping[str, torch.Tensor]
+    ) -> Views:
         item = names.item.repeat(views)
         view = (names.first + torch.arange(views)).repeat_interleave(len(names.item))
         known = {name: value[item] for name, value in self._known.items()}
-        return Views(stack, Origin(item, view, known).each(lambda x: sent(x, device)))
+        origin = Origin(item, view, known).each(lambda x: sent(x, device))
+        return Views(stack, replace(origin, known={**origin.known, **shown}))
 
     def ahead(
         self, first: int, size_of: Callable[[int], int | None], last: int | None = None
@@ -280,7 +286,7 @@ def readable(
     found: list[int] = []
     items: list[Any] = []
     for row in rows:
-        raw = source.raw(role, row)
+        raw = looked(source.raw, role, row)
         try:
             items += [] if raw is None else [modality.read(raw)]
         except (Unreadable, OSError):

@@ -11,19 +11,22 @@ from .base import Listed, Source, bare
 from .columns import paths
 from .listing import Listing
 from .names import ODD, Names
-from .sniff import role_of
+from .sniff import role_of, speaking
 
 SPLITS = ("train", "val", "valid", "validation", "test")
+OUTER = ("/", "../")  # what paths begin with that are not below their source's folder
 FIRST, SECOND = r"\A(?P<found>[^/]*)/", r"\A[^/]*/(?P<found>[^/]*)/"  # the outermost folder of a path, the next one
 
 
 def folder_source(listing: Listing) -> Source:
-    """One item a file."""
+    """One item a file, with the text that lies beside it, if it is read."""
     ids, role = identifiers(listing.names), role_of(listing.kind)
     unlisted = dict(zip(identifiers(Names.of(listing.unlisted)), listing.unlisted.values(), strict=True))
     table, note = offered(ids)
-    stored = {role: paths(listing.root, listing.names)}
-    return Listed(listing.name, ids, {role: listing.kind}, table, stored, listing.notes + note, unlisted)
+    stored, roles = {role: paths(listing.root, listing.names)}, {role: listing.kind}
+    if listing.texts is not None and (said := speaking()) is not None:
+        stored[role_of(said)], roles[role_of(said)] = paths(listing.root, listing.texts), said
+    return Listed(listing.name, ids, roles, table, stored, listing.notes + note, unlisted)
 
 
 def offered(ids: Names) -> tuple[pa.Table, tuple[str, ...]]:
@@ -31,10 +34,13 @@ def offered(ids: Names) -> tuple[pa.Table, tuple[str, ...]]:
 
     With it a note, where all files lie in one folder.
     """
+    ids = _below(ids)
     above = pc.min(pc.count_substring(ids.array, "/")).as_py()  # folders that every file lies in, at least
     if not above:
         return bare(len(ids)), ()
     columns, level = {}, _level(ids, FIRST)
+    if not {"", ".."}.isdisjoint(level.dictionary.to_pylist()):  # some begin at the root, others do not
+        return bare(len(ids)), ()
     if all(name.lower() in SPLITS for name in level.dictionary.to_pylist()):
         columns["split"] = pc.utf8_lower(level.cast(pa.string())).dictionary_encode()
         level = _level(ids, SECOND) if above > 1 else None
@@ -43,6 +49,15 @@ def offered(ids: Names) -> tuple[pa.Table, tuple[str, ...]]:
     elif not columns:
         return bare(len(ids)), (f"all files lie in one folder, {level[0].as_py()!r}, so folders tell no classes",)
     return pa.table(columns), ()
+
+
+def _below(ids: Names) -> Names:
+    """Of paths that begin at the root or above a list, `/data/cat/1.png`, what is below the folder that all lie in."""
+    if not any(pc.any(pc.starts_with(ids.array, outer)).as_py() for outer in OUTER):
+        return ids
+    low, high = pc.min_max(ids.array).as_py().values()
+    alike = next((n for n, (one, other) in enumerate(zip(low, high, strict=False)) if one != other), len(low))
+    return Names(pc.binary_replace_slice(ids.array, 0, low.rfind(b"/", 0, alike) + 1, b""))
 
 
 def _level(ids: Names, pattern: str) -> pa.DictionaryArray:

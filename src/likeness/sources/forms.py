@@ -13,9 +13,13 @@ from . import Columns
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 ARRAYS = (".npy", ".npz")
-REFUSED = (".txt", ".txt.gz", ".zip", ".h5", ".pkl", ".pickle", ".pt")
+TEXTS = (".txt", ".txt.gz")  # files of one text a line
+REFUSED = (".zip", ".h5", ".pkl", ".pickle", ".pt")
 PACKED = {".tar.gz": "gunzip", ".tgz": "gunzip", ".tar.bz2": "bunzip2", ".tar.xz": "unxz", ".tar.zst": "unzstd"}
-READ = "likeness reads directories, globs, @lists, tables (.csv .tsv .jsonl .parquet), .tar, arrays (.npy .npz), URLs"
+READ = (
+    "likeness reads directories, globs, @lists, tables (.csv .tsv .jsonl .parquet), texts (.txt .txt.gz), .tar, "
+    "arrays (.npy .npz), URLs"
+)
 RANGE = re.compile(r"\{([^{}]*)\}")
 NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
 EXPANDED = 1_000_000  # files that a pattern in braces names at most

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import singledispatch
 from threading import Lock
 from typing import Any, Literal
 
@@ -14,7 +13,9 @@ from torch import Tensor
 from ..headroom import headroom
 from ..modalities.base import Modality
 from .base import Source
-from .kept_on_disk import Disk, arrays, on_disk
+from .kept_on_disk import Disk, allowed, on_disk
+from .kept_values import arrays, bytes_of
+from .kept_worth import Worth
 
 Cache = Literal["auto", "memory", "disk", "none"]
 
@@ -30,20 +31,14 @@ def room() -> float:
     return min(SHARE * headroom(), MOST)
 
 
-@singledispatch
-def bytes_of(item: Any) -> float:
-    """Bytes that an item as read takes; what is not known is taken to be too large to keep."""
-    return float("inf")
-
-
-@bytes_of.register
-def _(item: np.ndarray) -> float:
-    return item.nbytes
-
-
-@bytes_of.register
-def _(item: torch.Tensor) -> float:
-    return item.numel() * item.element_size()
+def device_room(device: torch.device) -> float:
+    """Bytes that they may take on a device; 0 where that is the CPU, or a kind of device that does not say."""
+    if device.type == "cpu":
+        return 0.0
+    try:
+        return ON_DEVICE * float(torch.accelerator.get_memory_info(device)[0])
+    except (RuntimeError, NotImplementedError):
+        return 0.0
 
 
 class Memory:
@@ -128,7 +123,7 @@ class Memory:
             return False
         if self._moved is None and ((self._known == UNKNOWN) | (self._known == APART)).any():
             return False
-        return self._moved is not None or self._dense.nbytes < ON_DEVICE * _free(device)
+        return self._moved is not None or self._dense.nbytes < device_room(device)
 
     def on(self, device: torch.device, rows: Tensor) -> Tensor:
         """(n, ...) items of rows, from a copy of all of them that lives on the device."""
@@ -147,23 +142,19 @@ def _form(item: Any) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
     return None if array is None else (array.shape, array.dtype)
 
 
-def _free(device: torch.device) -> float:
-    try:
-        return float(torch.accelerator.get_memory_info(device)[0])
-    except (RuntimeError, NotImplementedError):  # a kind of device that does not say
-        return 0.0
-
-
 class Kept:
     """Items of one role: in memory, else on disk, else nowhere.
 
-    room: bytes that may be taken of memory
-    disk: opens it where memory would not do; None: nowhere
+    room:  bytes that may be taken of memory
+    disk:  opens it where memory would not do; None: nowhere
+    worth: tells whether it is worth the time; None: it is wanted anyway
     """
 
-    def __init__(self, items: int, room: float, disk: Callable[[], Disk | None] = lambda: None) -> None:
+    def __init__(
+        self, items: int, room: float, disk: Callable[[], Disk | None] = lambda: None, worth: Worth | None = None
+    ) -> None:
         self.memory = Memory(items, room)
-        self._open, self._lock = disk, Lock()
+        self._open, self._worth, self._lock = disk, worth, Lock()
         self._opened: list[Disk | None] = []
 
     def get(self, row: int) -> Any | None:
@@ -174,14 +165,19 @@ class Kept:
         """The item of a stored value: from disk, or read, and then kept."""
         if self.memory.full and (disk := self._disk()) is not None:
             return disk.read(raw, read)
-        item = read(raw)
+        worth = self._worth
+        item = read(raw) if worth is None else worth.timed(raw, read)
         self.memory.put(row, item)
         return item
 
     def _disk(self) -> Disk | None:
+        """Opened once it is known whether that pays."""
         with self._lock:
             if not self._opened:
-                self._opened.append(self._open())
+                if self._worth is not None and not self._worth.known:
+                    return None
+                self._opened.append(self._open() if self._worth is None or self._worth.pays() else None)
+                self._worth = None
             return self._opened[0]
 
     def close(self) -> None:
@@ -191,8 +187,15 @@ class Kept:
 
 
 def kept_of(source: Source, role: str, modality: Modality, cache: Cache, space: float | None) -> Kept:
-    """Where items of a role are kept. space: bytes of memory for all roles; None: a share of what is free."""
+    """Where items of a role are kept. space: bytes of memory for all roles; None: a share of what is free.
+
+    Raises:
+        WrongCall: $LIKENESS_CACHE_SIZE is no size.
+    """
+    items = len(source)
     in_memory = (room() if space is None else space) / len(source.roles) if cache in ("auto", "memory") else 0
     if cache in ("memory", "none"):
-        return Kept(len(source), in_memory)
-    return Kept(len(source), in_memory, lambda: on_disk(source.name, len(source), role, modality.reading))
+        return Kept(items, in_memory)
+    allowed()  # which else would be asked when an epoch is half over
+    worth = Worth(items) if cache == "auto" else None
+    return Kept(items, in_memory, lambda: on_disk(source.name, items, role, modality.reading), worth)

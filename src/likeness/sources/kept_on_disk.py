@@ -8,6 +8,7 @@ mapped file that somebody cuts short ends the process.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import struct
@@ -17,7 +18,6 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import singledispatch
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +28,7 @@ import numpy as np
 
 from .. import cache
 from ..errors import WrongCall
-from ..modalities.remote import Remote
+from .kept_values import arrays, identity
 
 if sys.platform != "win32":
     import fcntl
@@ -36,6 +36,7 @@ if sys.platform != "win32":
 PACKAGE = "likeness"  # whose next version may read otherwise
 KIND = "images"  # where it lies in the cache
 FORMAT = 1  # of what the files hold
+AHEAD = 1.02  # times what is needed that is claimed, lest every item asks anew
 VARIABLE = "LIKENESS_CACHE_SIZE"  # bytes that all such files may take
 MOST = 20e9  # bytes, likewise, where the disk has ten times as many
 SHARE = 1 / 10  # of the disk, that they may take
@@ -45,49 +46,6 @@ KEY = 16  # bytes
 AXES = 4  # most that an array may have
 ENTRY = struct.Struct(f"<{KEY}sQ4sB{AXES}I2I")  # key, offset, type, axes, shape, checksum of the data, of the entry
 CHECKED = ENTRY.size - 4  # bytes of an entry that its checksum is of
-
-
-@singledispatch
-def identity(raw: Any) -> bytes | None:
-    """What tells a stored value from any other, and from itself once it was changed; None where that costs too much.
-
-    Arrays and pictures in memory are none the slower for not being kept.
-    """
-    return None
-
-
-@identity.register
-def _(raw: Path) -> bytes | None:
-    try:
-        status = raw.stat()
-    except OSError:  # whoever reads it will say
-        return None
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} ".encode() + os.fsencode(raw.absolute())
-
-
-@identity.register
-def _(raw: Remote) -> bytes | None:
-    try:
-        stamp: str | None = raw.stamp
-    except OSError:  # likewise
-        return None
-    return None if stamp is None else stamp.encode()
-
-
-@identity.register
-def _(raw: bytes) -> bytes:
-    return raw
-
-
-@singledispatch
-def arrays(item: Any) -> np.ndarray | None:
-    """An item that is an array; None of any other."""
-    return None
-
-
-@arrays.register
-def _(item: np.ndarray) -> np.ndarray:
-    return item
 
 
 @dataclass(frozen=True)
@@ -109,21 +67,23 @@ class Record:
 class Disk:
     """Arrays by what they were read from. Where the disk is full, closed or gone, less is kept, and nothing is lost.
 
-    name:  path of the two files, without their suffixes
+    name:  path of the files, without their suffixes
     items: how many the whole set has
-    most:  bytes that all files of the folder may take
+    most:  bytes that all files of the folder may take, whoever writes them
 
     Raises:
         OSError: the files cannot be opened.
 
-    Several processes may use the same files. Each appends while no other does, and finds what others wrote.
+    Several processes may use the same files. Each appends while no other does, and finds what others wrote. What the
+    files will take is claimed in a third one, before it is written, so that runs at one time share the room.
     """
 
     def __init__(self, name: Path, items: int, most: float) -> None:
         self._name, self._items, self._most = name, items, most
         self._lock = Lock()
         self._records: dict[bytes, Record] = {}
-        self._seen = self._tried = self._bytes = 0
+        self._seen = self._tried = self._bytes = self._claimed = 0
+        self._expected = 0.0
         self._data, self._index = self._open()
         self._ended = False
         self._follow()
@@ -131,12 +91,19 @@ class Disk:
     def _open(self) -> list[int]:
         """Descriptors of the data and the index; closed when nobody holds this any more, lest a thread reads on."""
         files = []
-        for suffix in (".data", ".index"):
-            files.append(os.open(self._name.with_suffix(suffix), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600))
-            weakref.finalize(self, os.close, files[-1])
-        fcntl.flock(files[0], fcntl.LOCK_SH | fcntl.LOCK_NB)  # in use: not to be trimmed
-        os.utime(files[0])
+        with cache.alone(self._name.parent) as alone:
+            if alone and not cache.used(self._name.with_suffix(".data")):
+                self._claim.unlink(missing_ok=True)  # of a process that is gone
+            for suffix in (".data", ".index"):
+                files.append(os.open(self._name.with_suffix(suffix), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600))
+                weakref.finalize(self, os.close, files[-1])
+            fcntl.flock(files[0], fcntl.LOCK_SH | fcntl.LOCK_NB)  # in use: not to be trimmed
+            os.utime(files[0])
         return files
+
+    @property
+    def _claim(self) -> Path:
+        return self._name.with_suffix(cache.CLAIM)
 
     def read(self, raw: Any, read: Callable[[Any], Any]) -> Any:
         """The item of a stored value: from the file, or read, and then written there."""
@@ -186,7 +153,7 @@ class Disk:
             return
         packed = np.ascontiguousarray(array).reshape(array.shape)
         with self._lock:
-            if self._ended or not self._fits(array.nbytes) or not self._alone():
+            if self._ended or not self._fits(array.nbytes + ENTRY.size) or not self._alone():
                 return
             try:
                 self._append(key, packed)
@@ -222,22 +189,34 @@ class Disk:
 
     def _fits(self, more: int) -> bool:
         """Whether there is room for one more; once it is known that there is none for all, none is begun."""
-        if self._tried < TRIED:
+        if self._tried < min(TRIED, self._items):
             self._tried += 1
             self._bytes += more
             if self._tried == min(TRIED, self._items):
-                self._make_room(self._bytes / self._tried * self._items)
-        if not self._ended and os.fstat(self._data).st_size + more > self._most:
-            self._ended = True
+                self._expected = self._bytes / self._tried * self._items
+        needed = max(self._size + more, self._expected)
+        if not self._ended and needed > self._claimed:
+            return self._claims(int(AHEAD * needed))
         return not self._ended
 
-    def _make_room(self, expected: float) -> None:
-        have = os.fstat(self._data).st_size
-        if expected > min(self._most, have + SPARE * shutil.disk_usage(self._name.parent).free):
+    @property
+    def _size(self) -> int:
+        return os.fstat(self._data).st_size + os.fstat(self._index).st_size
+
+    def _claims(self, needed: int) -> bool:
+        """Have so many bytes set aside for the files, unless others have; where another process looks, try again."""
+        place = self._name.parent
+        if needed > min(self._most, self._size + SPARE * shutil.disk_usage(place).free):
             self._ended = True
-        else:
-            more = max(expected - have, 0)
-            self._ended = cache.trim(self._name.parent, self._most - more) + more > self._most
+            return False
+        with cache.alone(place) as alone:
+            if not alone:
+                return False
+            self._ended = cache.trim(place, self._most - needed, self._name.name) + needed > self._most
+            if not self._ended:
+                self._claimed = max(needed, cache.claimed(self._claim))
+                self._claim.write_text(str(self._claimed))
+        return not self._ended
 
 
 def _bytes(array: np.ndarray) -> memoryview:
@@ -255,25 +234,43 @@ def _write(file: int, data: memoryview | bytes) -> None:
         data = data[os.write(file, data) :]
 
 
-def on_disk(name: str, items: int, role: str, modality: str) -> Disk | None:
-    """Where a source's items are kept; None where nothing may be.
+def allowed() -> float | None:
+    """Bytes that the user lets all such files take; None where that is not said.
+
+    Raises:
+        WrongCall: $LIKENESS_CACHE_SIZE is no number of 0 or more.
+    """
+    said = os.environ.get(VARIABLE, "")
+    try:
+        size = float(said) if said else None
+    except ValueError:
+        size = math.nan
+    if size is not None and not 0 <= size < math.inf:
+        raise WrongCall(f"{VARIABLE}={said} is no number of bytes, such as 20e9")
+    return size
+
+
+def place_of(name: str, role: str, modality: str) -> tuple[Path, float] | None:
+    """Path of a source's files, without their suffixes, and bytes that all such may take; None where nothing may be.
 
     name:     of the source; where some of its items change, the others are found still
     modality: fingerprint of how they are read
 
     Raises:
-        WrongCall: $LIKENESS_CACHE_SIZE is no number.
+        WrongCall: $LIKENESS_CACHE_SIZE is no size.
     """
-    place = cache.folder(KIND)
-    if place is None or sys.platform == "win32":  # where files have no such locks
+    asked = allowed()
+    folder = cache.folder(KIND)
+    if folder is None or sys.platform == "win32":  # where files have no such locks
         return None
     told = json.dumps([FORMAT, version(PACKAGE), os.path.abspath(name), role, modality]).encode()
-    asked = os.environ.get(VARIABLE, "")
-    try:
-        most = float(asked or MOST)
-    except ValueError:
-        raise WrongCall(f"{VARIABLE}={asked} is no number of bytes, such as 20e9") from None
+    bound = min(MOST, SHARE * shutil.disk_usage(folder).total) if asked is None else asked
+    return folder / blake2b(told, digest_size=KEY).hexdigest(), bound
+
+
+def on_disk(name: str, items: int, role: str, modality: str) -> Disk | None:
+    """Where a source's items are kept; None where nothing may be. It raises what `place_of` does."""
+    place = place_of(name, role, modality)
     with suppress(OSError):
-        bound = most if asked else min(most, SHARE * shutil.disk_usage(place).total)
-        return Disk(place / blake2b(told, digest_size=KEY).hexdigest(), items, bound)
+        return None if place is None else Disk(place[0], items, place[1])
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,17 +15,20 @@ import numpy as np
 
 from ..errors import Failed, WrongCall, counted
 from . import remote
-from .forms import ARRAYS, TABLES, fixed_part, is_url, protocol
+from .captions import texts_of, told
+from .forms import ARRAYS, TABLES, TEXTS, fixed_part, is_url, protocol
 from .listing_index import walked
 from .names import Names
 from .patterns import Excluded, matcher
-from .sniff import claimed, readable
+from .sniff import claimed, readable, speaking
 from .walk import Told, nobody
 
 SHARDS = (".parquet", ".tar")  # a folder of these is one table
 EVERYTHING = "**"
 SHOWN = 4  # endings that a note names
+ASIDE = 2  # texts that may lie beside each file that they are about
 ENDING = r"[^/](?P<found>\.[^./]*)\z"  # of a path; a name that only begins with a dot has none
+UNTIDY = re.compile(r"(?:\A|/)\./|//")  # of a path, that may be written shorter: ./a, a//b
 T = TypeVar("T")
 
 
@@ -36,6 +40,7 @@ class Listing:
     kind:     the modality that claims them, or one of SHARDS
     notes:    what was left out
     unlisted: path -> why it could not be listed
+    texts:    path of the text beside each, "" where it has none; None: they have none
     """
 
     name: str
@@ -44,6 +49,7 @@ class Listing:
     kind: str = ""
     notes: tuple[str, ...] = ()
     unlisted: Mapping[str, str] = field(default_factory=dict)
+    texts: Names | None = None
 
 
 def below(name: str, root: str, pattern: str = EVERYTHING, exclude: Sequence[str] = (), told: Told = nobody) -> Listing:
@@ -119,6 +125,7 @@ def named(name: str, paths: Sequence[str], root: str = "", exclude: Sequence[str
     """
     if not paths:
         raise WrongCall(f"{name} names no files")
+    paths = [str(Path(path)) if UNTIDY.search(path) and not is_url(path) else path for path in paths]
     twice = next((path for path, n in Counter(paths).items() if n > 1), None)
     if twice is not None:
         raise WrongCall(f"{name} names {twice!r} twice; name each file once, since its path is its id")
@@ -141,13 +148,25 @@ def of_one_kind(listing: Listing) -> Listing:
     amount.pop(None, None)
     if not amount:
         raise Failed(f"{listing.name} holds nothing that can be read: {_content(listing, _summed(endings, files))}")
-    kind = amount.most_common(1)[0][0]
-    ours = np.array([each == kind for each in kinds])
+    said = speaking()
+    kind = _chief(amount, said)
+    ours, spoken = (np.array([each == which for each in kinds]) for which in (kind, said))
     names = listing.names if ours.all() else listing.names.take(np.flatnonzero(ours[codes]))
-    other = _summed(compress(endings, ~ours), compress(files, ~ours))
+    texts = None if kind == said else texts_of(listing.root, names, listing.names.take(np.flatnonzero(spoken[codes])))
+    there = told(texts) if texts else 0
+    other = _summed(compress(endings, ~ours), compress(files, ~ours)) - Counter({TEXTS[0]: there})
     of = "file of another kind is" if other.total() == 1 else "files of other kinds are"
-    note = (f"{other.total():,} {of} left out ({tally(other)})",) if other else ()
-    return replace(listing, names=names, kind=kind or "", notes=(*listing.notes, *note))
+    notes = [f"{counted(there, 'text')} of the same names beside them are read with them"] if there else []
+    notes += [f"{other.total():,} {of} left out ({tally(other)})"] if other else []
+    return replace(listing, names=names, kind=kind, notes=(*listing.notes, *notes), texts=texts)
+
+
+def _chief(amount: Counter[str | None], said: str | None) -> str:
+    """The kind of most files. Texts are not, unless they are many more: they may be about the others."""
+    others = Counter({kind: many for kind, many in amount.items() if kind != said})
+    most = max(others.values(), default=0)
+    chief = amount if amount[said] > ASIDE * most else others
+    return chief.most_common(1)[0][0] or ""
 
 
 def _lower(ending: bytes) -> str:

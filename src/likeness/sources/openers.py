@@ -13,14 +13,15 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import WrongCall
-from . import Columns, arrays, files, listing, remote, rowgroups, tar
+from . import Columns, arrays, files, lines, listing, lists, remote, rowgroups, tar
 from .base import Source
 from .blocked import Shard, Sharded
 from .folders import folder_source
-from .forms import ARRAYS, READ, check, expanded, is_glob, is_range, is_url
+from .forms import ARRAYS, READ, TEXTS, check, expanded, is_glob, is_range, is_url
 from .ranges import Local
+from .roles import NEGATIVE, PICTURED, SPOKEN, TRIPLE
 from .sniff import claimed, readable
-from .tables import PICTURED, SPOKEN, table_source
+from .tables import table_source
 from .walk import Told, nobody
 
 
@@ -100,6 +101,8 @@ def _distant(source: str, request: Request) -> Source:
 
 def _file(source: str, path: str, request: Request) -> Source:
     ending = os.path.splitext(path)[1].lower()
+    if path.lower().endswith(TEXTS):
+        return _values(lines.line_source(source, path), request)
     if ending in SHARDED:
         columns = request.columns_alone(source)
         return SHARDED[ending](listing.named(source, [os.path.basename(path)], os.path.dirname(path)), columns)
@@ -120,7 +123,7 @@ def _file(source: str, path: str, request: Request) -> Source:
 def _texts(columns: Columns) -> list[str]:
     """Columns of a CSV that are text, whatever they look like."""
     given = [name for role, names in columns.items() if role not in ("label", "score") for name in _parts(names)]
-    return [*given, "id", "group", *PICTURED, *SPOKEN]
+    return [*given, "id", "group", *PICTURED, *SPOKEN, *TRIPLE, NEGATIVE]
 
 
 def _parts(names: str | Sequence[str]) -> list[str]:
@@ -189,8 +192,8 @@ def _values(source: Source, request: Request) -> Source:
 
 @_opened.register
 def _(source: np.ndarray, request: Request) -> Source:
-    if source.dtype.hasobject:
-        return _opened(list(source), request)
+    if source.dtype.hasobject or source.dtype.kind == "U":
+        return _opened(source.tolist(), request)
     return _values(arrays.one_array("array", source), request)
 
 
@@ -201,17 +204,29 @@ def _(source: pa.Table, request: Request) -> Source:
 
 @_opened.register
 def _(source: Mapping, request: Request) -> Source:  # type: ignore[type-arg]
-    return arrays.named_arrays("mapping", source, request.columns_alone("mapping"))
+    columns, label = request.columns_alone("mapping"), {"label": arrays.LABEL} if arrays.LABEL in source else {}
+    try:
+        texts = any(isinstance(next(iter(column), None), str) for column in source.values())
+        table = pa.table(dict(source)) if texts else None
+    except (
+        pa.ArrowException,
+        TypeError,
+        ValueError,
+    ):  # it holds arrays or images as well, or columns are unequal
+        table = None
+    if table is None:
+        return arrays.named_arrays("mapping", source, columns)
+    return table_source("mapping", table, "", {**({} if "label" in source else label), **columns})
 
 
 @_opened.register(list)
 @_opened.register(tuple)
 def _(source: Sequence[Any], request: Request) -> Source:
-    first = next((value for value in source if value is not None), None)
-    if isinstance(first, str | os.PathLike) and claimed(Path(first)) is not None:
-        paths = [os.fspath(path) for path in source]
+    if lists.are_paths(source):
+        paths = lists.paths("list", source)
         return _listed(listing.named("list", paths, exclude=request.exclude), request)
-    return _values(arrays.values("list", source), request)
+    make = lists.tuples if lists.are_tuples(source) else arrays.values
+    return _values(make("list", source), request)
 
 
 def _tensor(source: Any, request: Request) -> Source:

@@ -12,10 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from PIL import Image as Pillow
+from torch import Tensor
 
 from ..errors import WrongCall
-from .base import Labels, Source
+from ..modalities.text import tidy
+from .base import Labels, Source, looked
 
 GROUP = "group"
 DEALS = 2  # this epoch's and the next one's: batches are prepared ahead
@@ -145,7 +148,7 @@ def stored(source: Source, role: str) -> tuple[np.ndarray, np.ndarray]:
     pairs = [
         (row, numbers.setdefault(value, len(numbers)))
         for row in range(len(source))
-        for value in identities(source.raw(role, row))
+        for value in identities(looked(source.raw, role, row))
     ]
     rows, codes = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return rows, codes
@@ -163,9 +166,24 @@ def _(raw: None) -> Iterator[Hashable]:
 
 
 @identities.register
+def _(raw: str) -> Iterator[Hashable]:
+    yield tidy(raw)
+
+
+@identities.register
 def _(raw: list) -> Iterator[Hashable]:  # type: ignore[type-arg]
     for each in raw:
         yield from identities(each)
+
+
+@identities.register
+def _(raw: tuple) -> Iterator[Hashable]:  # type: ignore[type-arg]
+    yield tuple(one for each in raw for one in identities(each))
+
+
+@identities.register
+def _(raw: dict) -> Iterator[Hashable]:  # type: ignore[type-arg]
+    yield from identities((*raw, *raw.values()))
 
 
 @identities.register
@@ -184,5 +202,12 @@ def _(raw: np.ndarray) -> Iterator[Hashable]:
 
 
 @identities.register
+def _(raw: Tensor) -> Iterator[Hashable]:
+    held = raw.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+    yield tuple(raw.shape), raw.dtype, blake2b(held.tobytes(), digest_size=DIGEST).digest()
+
+
+@identities.register
 def _(raw: Pillow.Image) -> Iterator[Hashable]:
-    yield raw.size, raw.mode, blake2b(raw.tobytes(), digest_size=DIGEST).digest()
+    colours = str((raw.getpalette(), raw.info.get("transparency")))
+    yield raw.size, raw.mode, colours, blake2b(raw.tobytes(), digest_size=DIGEST).digest()

@@ -33,22 +33,28 @@ class Bytes(Protocol):
 
 @dataclass(frozen=True)
 class Local:
-    """A file on a disk, of which any thread may read."""
+    """A file on a disk, of which any thread may read. mark: another one where another file bears its name."""
 
     path: str
     size: int
     stamp: str | None
+    mark: tuple[int, ...]
     ahead = 0  # the kernel sees to it
 
     @classmethod
     def of(cls, path: str) -> Local:
         status = os.stat(path)
         young = status.st_mtime_ns > time.time_ns() - FRESH
-        stamp = json.dumps([os.path.realpath(path), status.st_size, status.st_mtime_ns])
-        return cls(path, status.st_size, None if young else stamp)
+        stamp = json.dumps([os.path.realpath(path), status.st_size, status.st_ctime_ns, *_mark(status)])
+        return cls(path, status.st_size, None if young else stamp, _mark(status))
 
     def read(self, start: int, length: int) -> bytes:
-        file, parts, left = _opened(self.path), [], length
+        """A part of it, fewer bytes where it ends before.
+
+        Raises:
+            OSError: it is gone, or is opened again and has changed.
+        """
+        file, parts, left = _opened(self.path, self.mark), [], length
         while left > 0 and (part := os.pread(file.number, left, start + length - left)):
             parts.append(part)
             left -= len(part)
@@ -71,8 +77,10 @@ class Ahead:
 class _Open:
     """A file that is closed when the last who reads of it is done."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, mark: tuple[int, ...]) -> None:
         self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if _mark(os.fstat(self.number)) != mark:
+            raise OSError(f"{path} has changed since it was listed")
 
     def __del__(self) -> None:
         with suppress(AttributeError, OSError):
@@ -80,5 +88,10 @@ class _Open:
 
 
 @lru_cache(maxsize=OPEN)
-def _opened(path: str) -> _Open:
-    return _Open(path)
+def _opened(path: str, mark: tuple[int, ...]) -> _Open:
+    return _Open(path, mark)
+
+
+def _mark(status: os.stat_result) -> tuple[int, ...]:
+    """Not when it was changed in name or rights (`st_ctime`): whoever reads a file may go on."""
+    return status.st_dev, status.st_ino, status.st_mtime_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +13,8 @@ from ..errors import Failed, LikenessError
 from ..modalities.base import Modality, Unreadable
 from .background import in_background
 from .base import Quarantine, Source
-from .kept import Kept, bytes_of
+from .kept import Kept
+from .kept_values import bytes_of
 from .threads import PATIENCE, Begin, Threads, Work
 
 PIECES = 4  # a thread's share of a batch, in so many parts, lest one waits for another's slow files
@@ -58,6 +60,7 @@ class Reader:
         self._quarantine = quarantine
         self._kept = kept
         self._bad: set[tuple[str, int]] = set()
+        self._refused: Counter[str] = Counter()
         self._hanging: set[tuple[str, int]] = set()
         self._fitting: dict[str, int] = {}
         self._threads = Threads(workers, "likeness-read")
@@ -169,9 +172,11 @@ class Reader:
             self._kept[role].memory.skip(row)
         self._quarantine.add(self.source.ids[row], reason)
         items = self.source.everything  # a part may well be unreadable, the whole may not
-        if 2 * len(self._bad) > items * len(self.modalities):
+        self._refused[role] += 1
+        if 2 * self._refused[role] > items:
+            what = f"{items:,} items" if len(self.modalities) == 1 else f"{items:,} items have {role}s that"
             example = f"{self.source.ids[row]!r}: {reason}"
-            raise Failed(f"{self.source.name}: more than half of {items:,} items cannot be read ({example})")
+            raise Failed(f"{self.source.name}: more than half of {what} cannot be read ({example})")
 
     def _give_up(self, item: tuple[str, int]) -> None:
         self._hanging.add(item)

@@ -171,6 +171,9 @@ class RowGroups:
             self._kept.move_to_end(key)
         if first:
             self._load(asked, key)
+        failed = asked.exception()
+        if failed is not None:  # one that is raised again and again keeps all that asked for it
+            raise type(failed)(*failed.args)
         return asked.result()
 
     def _load(self, asked: Future[pa.ChunkedArray], key: tuple[int, str]) -> None:

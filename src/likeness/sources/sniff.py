@@ -12,6 +12,11 @@ def claimed(raw: Any) -> str | None:
     return next((modality.label() for modality, _ in MODALITIES if modality.claims(raw)), None)
 
 
+def speaking() -> str | None:
+    """Name of the modality of texts; of strings that are asked for one by one, some look like paths."""
+    return claimed([""])
+
+
 def readable() -> str:
     """What can be read today: 'image'."""
     from ..modalities import MODALITIES

@@ -24,14 +24,13 @@ from .pool import AdaptivePool
 from .ranges import Bytes
 from .rowgroups import SPLIT, room
 from .sniff import claimed, role_of
-from .tar_index import Index, indexed
+from .tar_index import TOLD, Index, indexed
 
 SAMPLE = re.compile(rb"((?:.*/)?[^/.]+)\.([^/]+)", re.DOTALL)  # its key is all before the first dot of the name
 PICKLED = {"pyd", "pickle", "pkl", "pth", "pt"}
-CLASS, TEXT, FACTS = "cls", "txt", "json"
-CALLED = {CLASS: "label", TEXT: "text"}
+CLASS, WORDS, FACTS = "cls", "txt", "json"  # what is read with the headers
+LABEL, SAID = "label", "text"  # what the first two are called
 ENCODED = pa.large_binary()
-TELLING = {CLASS, TEXT, FACTS}  # they are read with the headers
 WHOLE = re.compile("0|-?[1-9][0-9]{0,17}")  # what 64 bits hold
 Place = tuple[int, int, int]  # of a member: its shard, where it begins, its bytes
 
@@ -111,8 +110,8 @@ class Samples:
     def _kept(self, samples: list[Sample]) -> list[Sample]:
         """Those that hold something to encode, if any does."""
         for sample in samples:
-            self._other.update(f".{each}" for each in sample.members if each not in TELLING and _column(each) is None)
-        useful = [sample for sample in samples if any(map(_column, sample.members))]
+            self._other.update(f".{each}" for each in sample.members if not _telling(each) and _column(each) is None)
+        useful = [sample for sample in samples if any(_column(each) or _said(each) for each in sample.members)]
         if useful and len(useful) < len(samples):
             aside = sum(len(sample.members) for sample in samples) - sum(len(sample.members) for sample in useful)
             self._left["beside which nothing can be encoded"] += aside
@@ -141,16 +140,26 @@ class Samples:
         splits = [split_of(name) for name in self._names]
         if len(splits) > 1 and all(splits):
             columns[SPLIT] = [splits[sample.shard] for sample in samples]
-        for ending, name in CALLED.items():
-            if any(ending in sample.told for sample in samples):
-                columns[name] = [_text(sample.told.get(ending)) for sample in samples]
-        if "label" in columns:
-            columns["label"] = _numbers(columns["label"])
+        if any(CLASS in sample.told for sample in samples):
+            columns[LABEL] = _numbers([_text(sample.told.get(CLASS)) for sample in samples])
+        endings = dict.fromkeys(ending for sample in samples for ending in sample.told)
+        for ending, name in ((ending, name) for ending in endings if (name := _said(ending))):
+            columns[name] = [self._spoken(sample, ending) for sample in samples]
         facts = [self._facts(sample.told.get(FACTS)) for sample in samples]
         taken = {*columns, *self._stored}
         for key in dict.fromkeys(key for fact in facts for key in fact):
             columns[f"{FACTS}.{key}" if key in taken else key] = [fact.get(key) for fact in facts]
         return pa.table([_array(values) for values in columns.values()], [_clean(name) for name in columns])
+
+    def _spoken(self, sample: Sample, ending: str) -> str | None:
+        """What a text says; one that is no UTF-8, or too large to be read with the headers, is counted."""
+        content = sample.told.get(ending)
+        try:
+            self._left[f"texts of more than {TOLD:,} bytes"] += content is None and ending in sample.members
+            return None if content is None else content.decode("utf-8-sig").strip()
+        except UnicodeDecodeError:
+            self._left["no UTF-8: iconv -f LATIN1 -t UTF-8 converts Latin-1"] += 1
+            return None
 
     def _ids(self, samples: list[Sample]) -> Names:
         """Paths without endings, after the tar's name where two are equal."""
@@ -173,7 +182,7 @@ class Samples:
     def _noted(self, no_files: Counter[str]) -> tuple[str, ...]:
         pickled = Counter({ending: n for ending, n in self._other.items() if ending.rpartition(".")[2] in PICKLED})
         other = self._other - pickled
-        notes = [f"{counted(n, 'member')} left out: {why}" for why, n in self._left.items()]
+        notes = [f"{counted(n, 'member')} left out: {why}" for why, n in self._left.items() if n]
         if no_files:
             notes.append(f"{counted(no_files.total(), 'member')} left out: {', '.join(no_files)}")
         if pickled:
@@ -232,7 +241,17 @@ class MemberColumn:
 
 def _tells(name: bytes) -> bool:
     parts = SAMPLE.fullmatch(name)
-    return parts is not None and _ending(parts) in TELLING
+    return parts is not None and _telling(_ending(parts))
+
+
+def _telling(ending: str) -> bool:
+    return ending in (CLASS, FACTS) or _said(ending) is not None
+
+
+def _said(ending: str) -> str | None:
+    """'text' of txt, 'caption' of caption.txt; None of what is no text."""
+    before, _, last = ending.rpartition(".")
+    return (before or SAID) if last == WORDS else None
 
 
 def _ending(parts: re.Match[bytes]) -> str:
@@ -241,14 +260,15 @@ def _ending(parts: re.Match[bytes]) -> str:
 
 @cache
 def _column(ending: str) -> str | None:
-    """'image' of png, 'left' of left.png; None where no modality takes such files."""
+    """'image' of png, 'left' of left.png; None where no modality takes such files, or their content is told."""
     before, _, last = ending.rpartition(".")
-    modality = claimed(Path(f"x.{last}"))
+    modality = None if _telling(ending) else claimed(Path(f"x.{last}"))
     return modality and (before or role_of(modality))
 
 
 def _text(content: bytes | None) -> str | None:
-    return None if content is None else content.decode(errors="replace").strip()
+    """What it says; None where that is nothing, as in a table."""
+    return None if content is None else content.decode(errors="replace").strip() or None
 
 
 def _numbers(values: list[str | None]) -> list[Any]:

@@ -22,7 +22,7 @@ from .tar_headers import FOLDER, MEMBER, SPARSE, Damaged, members
 
 TOLD = 1 << 20  # bytes of a member that is read with the headers
 ASIDE = {b"1": "links", b"2": "links", SPARSE: "sparse files"}
-VERSION, KIND = 1, "shards"  # of what an index holds, and where it lies in the cache
+VERSION, KIND = 2, "shards"  # of what an index holds, and where it lies in the cache
 MOST = 256 << 20  # bytes that all indices may take
 DIGEST = 32  # bytes
 
