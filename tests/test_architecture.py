@@ -26,20 +26,20 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import, at its top or inside a function, only what stands before it here.
 ORDER = """
     errors
-    cache disk headroom layout limits weights whereabouts recipe describe keyvalue catalogue
+    cache disk headroom layout limits weights hubfolder whereabouts recipe describe keyvalue catalogue
     engine accelerator chance stacks chunks views parts
     relations objectives
     modalities encoders sources
-    index space_write space_read space
+    index rowfile space_write space_read space
     stored
     methods memory training starting journey plans choice
     evaluations
     aligned asking predictions folder card embedder loaded forgetting teaching interpolation embedding live logbook runs
-    public classnames beside paired scoring documents predicting sheet network export
+    public classnames beside mining paired scoring documents predicting sheet network exchange export
     api sklearn
     copies inspection forecast throughput diagnosis doctor findings
     screen commands
-    words options cli __main__
+    words options cli_mine cli __main__
 """.split()
 
 LONGEST = 300  # lines a file
@@ -257,6 +257,7 @@ def test_public_names():
         "WrongCall",
         "evaluate",
         "load",
+        "mine",
         "read",
         "steps",
         "train",

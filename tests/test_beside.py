@@ -230,3 +230,29 @@ def test_prompts_are_read(tmp_path: Path) -> None:
 def test_a_side_is_known_by_name(captioned: Source) -> None:
     encoders = towers()
     assert sides_of(captioned, encoders, "text") == [Side("text", "text", encoders["text"])]
+
+
+# Commands -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_two_columns_is_judged_by_itself(tmp_path: Path, shell: Any) -> None:
+    rows = [f"word{n} and thing{n},wort{n} und ding{n} word{n}" for n in range(40)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["en,de", *rows]) + "\n")
+    tiny = ["steps=2", "batch=16", "workers=0", "holdout=10", "tokens.buckets=1024", "encoder.dim=16"]
+    assert shell("train", "pairs.csv", "ranking", *tiny, "--out", "run", "--quiet").code == 0
+    scores = shell("evaluate", "run", "pairs.csv", "--json").json
+    assert scores["items"] == {"train": 30, "test": 10}
+    assert scores["called"] == {"raw": "TF-IDF"}
+    assert list(scores["scores"]) == [
+        f"{way} {at}" for way in ("en>de", "de>en") for at in ("r@1", "r@5", "r@10", "median_rank")
+    ]
+    assert scores["scores"]["en>de r@10"]["encoder"]["value"] == pytest.approx(1)  # of ten
+    (tmp_path / "asked.csv").write_text("id,text\nq,word3 thing3\n")
+    (tmp_path / "right.txt").write_text("q 0 3 1\n")
+    pairs = ["evaluate", "run", "pairs.csv", "--queries", "asked.csv", "--qrels", "right.txt", "--columns", "text=en"]
+    found = shell(*pairs, "--role", "en", "--query-prompt", "find: ", "--json").json
+    assert found["items"] == {"train": 40, "test": 1}
+    assert found["scores"]["mrr"]["bm25"]["value"] == found["scores"]["mrr"]["raw"]["value"] == 1
+    assert shell("evaluate", "run", "pairs.csv", "--queries", "asked.csv").failed(2).endswith("is missing")
+    wrong = shell("evaluate", "run", "pairs.csv", "--prompts", "asked.cvs").failed(2)
+    assert wrong == "--prompts asked.cvs: there is no such file; did you mean 'asked.csv'?"

@@ -147,3 +147,38 @@ def test_single_precision_comes_to_the_same_classes(digits: tuple[Space, Space],
     test = torch.from_numpy(digits[1].vectors).repeat(1, 3) / 16
     same = single(test).argmax(-1) == double(test.double()).argmax(-1)
     assert same.double().mean() > 0.99
+
+
+# Counts ---------------------------------------------------------------------------------------------------------------
+
+
+def counted_words(seed: int, items: int, words: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    """Texts of ten words as unit vectors: two words tell the class, but for every third text; others are drawn."""
+    drawn = np.random.default_rng(seed)
+    classes = np.arange(items) % 3
+    counts = np.zeros((items, words), np.float32)
+    for row in range(items):
+        counts[row, drawn.integers(6, words, 8)] = 1
+        counts[row, 2 * classes[row] : 2 * classes[row] + 2] = row // 3 % 3 < 2
+    return counts / np.linalg.norm(counts, axis=1, keepdims=True), classes
+
+
+def test_counts_of_words_keep_their_proportions() -> None:
+    """Scaled one by one, words that stand in one text would drown those that tell."""
+    (x, y), (test, asked) = counted_words(0, 240), counted_words(1, 120)
+    train, other = Space.of(x, labels=y), Space.of(test, labels=asked)
+    sure = 2 / 3 + 1 / 9  # those that say their class, and a third of the rest
+    assert value(LinearProbe()(train, other), "linear") == pytest.approx(sure, abs=0.06)
+    few = value(FewLabels()(train, other), "few_shot_10")
+    scaled = (x - x.mean(0)) / x.std(0), (test - x.mean(0)) / x.std(0)
+    drowned = FewLabels()(Space.of(scaled[0], labels=y), Space.of(scaled[1], labels=asked))
+    assert few > value(drowned, "few_shot_10") + 0.1
+
+
+def test_a_probe_of_sparse_vectors_is_that_of_the_same_ones_turned() -> None:
+    """Logistic regression does not know a rotation; turned, they are no longer sparse, but scaled one by one."""
+    (x, y), (test, asked) = counted_words(2, 240, 40), counted_words(3, 120, 40)
+    wide = [np.hstack([side, np.zeros((len(side), 400), np.float32)]) for side in (x, test)]
+    sparse = LinearProbe()(Space.of(wide[0], labels=y), Space.of(wide[1], labels=asked))
+    dense = LinearProbe()(Space.of(x, labels=y), Space.of(test, labels=asked))
+    assert value(sparse, "linear") == pytest.approx(value(dense, "linear"), abs=0.05)

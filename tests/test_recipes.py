@@ -18,12 +18,13 @@ from likeness.plans import Once
 from likeness.sources import read
 
 BOOK = catalogue()
-AFTER = {"finetune", "distil"}  # these need an encoder to start from: their own tests have one
+AFTER = {"finetune", "distil", "lit"}  # these need an encoder to start from: their own tests have one
 NAMES = sorted(set(BOOK.recipes) - AFTER)
 PAIRS = [name for name in NAMES if "roles" in BOOK.whole(BOOK.recipe(name))["method"]]
 NARROW = {"projection": [16, 8], "prediction": 12, "prototypes": 10, "queue": 24, "hidden": 12, "widths": [8, 16]}
 SMALL = {"batch": 16, "precision": "float32", "workers": 1, "device": "cpu"}
 BAG = {"kind": "NgramBag", "dim": 24, "tokens": {"kind": "Hashed", "buckets": 512}}
+WORDS = {"kind": "TextTransformer", "dim": 16, "depth": 1, "heads": 2, "tokens": {"kind": "Trained", "vocabulary": 300}}
 every = pytest.mark.parametrize("name", NAMES)
 
 
@@ -41,19 +42,18 @@ def trained_on(name: str, shapes: Path, tmp_path: Path) -> Path:
 def small(name: str) -> dict[str, Any]:
     """Overrides that make a recipe quick and change nothing else: narrow heads, small batches, a small encoder."""
     if name in PAIRS:
-        return {
-            **SMALL,
-            "encoders.image": {"kind": "Residual", "widths": [8, 16]},
-            "encoders.text": BAG,
-            "embed_dim": 16,
-        }
+        tree = BOOK.whole(BOOK.recipe(name))
+        text = WORDS if "text" in tree["method"]["encoders"] else BAG
+        towers = {"encoders.image": {"kind": "Residual", "widths": [8, 16]}, "encoders.text": text, "embed_dim": 16}
+        return {**SMALL, **towers, **narrow(tree)}
     tree = BOOK.overridden(BOOK.recipe(name), [("encoder", "residual")], name)
-    narrow = {
-        place.name: NARROW[place.path[-1]]
-        for place in BOOK.places(tree)
-        if place.path[0] == "method" and place.path[-1] in NARROW
-    }
-    return {"encoder": "residual", **SMALL, **narrow}
+    return {"encoder": "residual", **SMALL, **narrow(tree)}
+
+
+def narrow(tree: dict[str, Any]) -> dict[str, Any]:
+    """Overrides that make every head of a recipe narrow."""
+    places = [place for place in BOOK.places(tree) if place.path[0] == "method"]
+    return {place.name: NARROW[place.path[-1]] for place in places if place.path[-1] in NARROW}
 
 
 @every

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .errors import WrongCall as WrongCall
     from .evaluations import evaluate as evaluate
     from .loaded import load as load
+    from .mining import mine as mine
     from .sources import read as read
     from .space import Space as Space
 
@@ -26,6 +27,7 @@ _HOMES = {
     "errors": ("Failed", "Interrupted", "LikenessError", "WrongCall"),
     "evaluations": ("evaluate",),
     "loaded": ("load",),
+    "mining": ("mine",),
     "sources": ("read",),
     "space": ("Space",),
 }
@@ -40,6 +42,7 @@ __all__ = [
     "WrongCall",
     "evaluate",
     "load",
+    "mine",
     "read",
     "steps",
     "train",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option, Typer, echo
 
 from . import options
+from .cli_mine import mine
 from .layout import must_be_files, must_be_free, must_be_new, must_be_run, must_have_both, must_have_head
 from .sources.forms import check, columns_of
 from .words import must_fit, split
@@ -96,8 +97,7 @@ def evaluate(
         "document_prompt": document_prompt,
     }
     scores = judge(asked, source, test or None, question, searched, out)
-    if json_:
-        echo(json.dumps(scores))
+    _told(scores, json_)
 
 
 @app.command()
@@ -107,6 +107,7 @@ def embed(
     out: Annotated[Path, Option("--out", help="The file to write: .parquet, .npy or .csv.")],
     role: options.Role = "",
     dtype: Annotated[str, Option("--dtype", help="float32 or float16.")] = "float32",
+    dim: Annotated[int | None, Option("--dim", min=1, help="Keep so many numbers of each (matryoshka).")] = None,
     columns: options.Columns = "",
     exclude: options.Exclude = None,
     allow: options.Allow = None,
@@ -124,9 +125,11 @@ def embed(
     from .commands.search import embed as write
 
     chosen = named, tuple(exclude or ()), role or None, tuple(allow or ())
-    done = write(Asked(run, *chosen, device, workers, json_, quiet), source, out, dtype)
-    if json_:
-        echo(json.dumps(asdict(done)))
+    done = write(Asked(run, *chosen, device, workers, json_, quiet), source, out, dtype, dim)
+    _told(asdict(done), json_)
+
+
+app.command()(mine)
 
 
 @app.command()
@@ -157,8 +160,7 @@ def predict(
 
     chosen = named, tuple(exclude or ()), role or None, tuple(allow or ())
     done = write(Asked(run, *chosen, device, workers, json_, quiet), source, out, classes or None, prompts or None)
-    if json_:
-        echo(json.dumps(asdict(done)))
+    _told(asdict(done), json_)
 
 
 @app.command()
@@ -186,8 +188,7 @@ def search(
     chosen = _columns(columns), tuple(exclude or ()), role or None, tuple(allow or ())
     asked = Asked(run, *chosen, device, machine=json_, quiet=quiet)
     found = find(asked, queries, inside or None, k, sheet)
-    if json_:
-        echo(json.dumps(found))
+    _told(found, json_)
 
 
 @app.command()
@@ -200,8 +201,7 @@ def compare(
     from .commands.evaluate import compare as beside
 
     table = beside(runs, machine=json_, quiet=quiet)
-    if json_:
-        echo(json.dumps(table))
+    _told(table, json_)
 
 
 @app.command()
@@ -219,8 +219,7 @@ def export(
     from .commands.export import export as write
 
     written = write(run, format, out, role or None, allow or [], machine=json_, quiet=quiet)
-    if json_:
-        echo(json.dumps(written))
+    _told(written, json_)
 
 
 @app.command()
@@ -237,8 +236,7 @@ def interpolate(
     from .commands.interpolate import interpolate as between
 
     written = between(run, share, out, machine=json_, quiet=quiet)
-    if json_:
-        echo(json.dumps(written))
+    _told(written, json_)
 
 
 @app.command()
@@ -261,8 +259,7 @@ def doctor(
 
     how = named, tuple(exclude or ()), recipe, overrides, views, device, test or None
     found = look(source, *how, machine=json_, quiet=quiet)
-    if json_:
-        echo(json.dumps(found))
+    _told(found, json_)
 
 
 @app.command()
@@ -287,9 +284,14 @@ def demo(
     from .commands.demo import demo as whole
 
     scores = whole(out, json_, quiet)
-    if json_:
-        echo(json.dumps(scores))
+    _told(scores, json_)
 
 
 def _columns(text: str) -> dict[str, list[str]]:
     return columns_of(text) if text else {}
+
+
+def _told(found: Any, wanted: bool) -> None:
+    """The answer as one JSON object, where that is asked for."""
+    if wanted:
+        echo(json.dumps(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .asking import SHOWN, places, source_of
 from .encoders import Head
@@ -19,7 +21,7 @@ from .modalities import Modality, Unreadable
 from .predictions import Predictions
 from .sources.base import Quarantine, Source, looked
 from .sources.feed import plain
-from .space import EmbedsOne, Space
+from .space import EmbedsOne, Space, unit
 from .stacks import Stack, encoded
 
 ROWS = 256  # items embedded at a time
@@ -49,11 +51,13 @@ class LoadedEncoder(nn.Module):
         super().__init__()
         self.encoder, self.modality, self.head = encoder, modality, head
         self.role, self.dim, self.fingerprint, self.classes = role, dim, fingerprint, tuple(classes)
+        self.whole = True  # or `dim` is but the first of its numbers
         self.beside: EmbedsOne | None = None  # what embeds queries to its space, where its run has more encoders
         self.eval()
 
     def forward(self, stack: Stack) -> Tensor:
-        return encoded(stack, self.encoder)
+        features = encoded(stack, self.encoder)
+        return features if self.whole else F.normalize(features[:, : self.dim], dim=1)
 
     def preprocess(self, items: Any) -> Stack:
         """One item or a list of them (paths, bytes, texts, PIL images, arrays) as the encoder takes them: N rows.
@@ -71,6 +75,7 @@ class LoadedEncoder(nn.Module):
         self,
         data: Any,
         *,
+        dim: int | None = None,
         batch: int = ROWS,
         workers: int = 2,
         quarantine: Quarantine | None = None,
@@ -79,10 +84,14 @@ class LoadedEncoder(nn.Module):
         """Every item of a source, in order, unreadable ones left out (and named in `quarantine`).
 
         data: anything that `likeness.read` takes; strings of a list are texts where the encoder takes texts
+        dim:  keep so many numbers of each vector, see `shortened`
 
         Raises:
-            WrongCall: the source has nothing that the encoder takes.
+            WrongCall: the source has nothing that the encoder takes, or vectors have no more than `dim` numbers.
         """
+        if dim is not None:
+            how: Any = {"batch": batch, "workers": workers, "quarantine": quarantine, "progress": progress}
+            return self.shortened(dim).embed(data, **how)
         own = {self.role: self.modality}
         source, bad = source_of(data, own), Quarantine() if quarantine is None else quarantine
         there = places(source, own, {})
@@ -90,6 +99,28 @@ class LoadedEncoder(nn.Module):
         chosen = source.only(rows)
         table, queries = worded(chosen, there, own), self.beside or self
         return Space(vectors, chosen.ids, table, self.fingerprint, queries, self.role)
+
+    def shortened(self, dim: int) -> LoadedEncoder:
+        """The same encoder, of whose vectors the first `dim` numbers are kept, scaled to unit length.
+
+        That is what Matryoshka objectives train for (Kusupati et al. 2022, arXiv:2205.13147). The fingerprint ends with
+        the number, so that vectors of several lengths are never mixed.
+
+        Raises:
+            WrongCall: its vectors have no so many numbers.
+        """
+        if not 1 <= dim <= self.dim:
+            raise WrongCall(f"vectors have {self.dim} numbers: dim={dim} must be from 1 to {self.dim}")
+        name = f"{self.fingerprint}-{dim}"
+        short = LoadedEncoder(self.encoder, self.modality, self.role, dim, name)
+        short.whole = False
+        short.beside = None if self.beside is None else Shortened(self.beside, dim, name)
+        return short
+
+    def as_long_as(self, space: Space) -> LoadedEncoder:
+        """The encoder as it made a space: shortened, where it was."""
+        short = 0 < space.dim < self.dim and space.fingerprint == f"{self.fingerprint}-{space.dim}"
+        return self.shortened(space.dim) if short else self
 
     def placed(
         self, source: Source, place: str, batch: int, workers: int, quarantine: Quarantine, progress: Progress | None
@@ -154,6 +185,20 @@ class LoadedEncoder(nn.Module):
         device = next(self.parameters(), torch.empty(0)).device
         with torch.inference_mode():
             vector: np.ndarray = self(self.preprocess(raw).to(device))[0].float().cpu().numpy()
+        return vector
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """Embeds queries as another does, and keeps the first `dim` numbers."""
+
+    whole: EmbedsOne
+    dim: int
+    fingerprint: str
+
+    def embed_one(self, raw: Any) -> NDArray[np.float32]:
+        """(dim,) the vector of one query."""
+        vector: NDArray[np.float32] = unit(self.whole.embed_one(raw)[None, : self.dim])[0]
         return vector
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from inspect import getdoc
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch import nn
 
 from .encoders import Encoder, Kept
 from .errors import Failed, WrongCall, meant
-from .folder import owners, write_encoder, write_json
+from .exchange import onnx_card, read_back, write_sentences, write_transformers
+from .folder import beside, owners, write_beside, write_encoder, write_json
 from .layout import ABOUT, CARD, HEAD, WEIGHTS
 from .loaded import LoadedEncoder, load, load_all
 from .network import asked, described, drawn, write_network
@@ -61,8 +63,9 @@ def export(
 ) -> Exported:
     """Write a run's encoders to a new folder.
 
-    format: safetensors (weights under the encoder's own names, and how to load them) or onnx (the network itself, a
-            file a role: encoder-ROLE.onnx where there are several)
+    format: safetensors (weights under the encoder's own names, and how to load them), onnx (the network itself, a file
+            a role: encoder-ROLE.onnx where there are several), hf or sentence-transformers (a folder that transformers
+            or sentence-transformers load, or one a role in it)
     role:   one of several encoders; None: all
     allow, encoder: as for `load`
 
@@ -85,7 +88,12 @@ def export(
     with only_from(allow):
         originals = {name: Original(one, Encoder.of(roles[name]["encoder"])) for name, one in every.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    return FORMATS[format](originals, folder)
+    try:
+        return FORMATS[format](originals, folder)
+    except Failed:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def _safetensors(originals: Originals, folder: Path) -> Exported:
@@ -98,7 +106,8 @@ def _safetensors(originals: Originals, folder: Path) -> Exported:
     cards = [_card(one, several=len(kept) > 1, own=own) for one in originals.values()]
     (folder / CARD).write_text("\n".join([f"# Encoder {name}\n", *cards]))
     head = [folder / HEAD] if any(one.head is not None for one in kept.values()) else []
-    return Exported([folder / WEIGHTS, folder / ABOUT, *head, folder / CARD])
+    tokenizers = sorted(folder.glob("tokenizer*.json"))
+    return Exported([folder / WEIGHTS, folder / ABOUT, *tokenizers, *head, folder / CARD])
 
 
 def _card(original: Original, several: bool, own: bool) -> str:
@@ -157,8 +166,29 @@ def _onnx(originals: Originals, folder: Path) -> Exported:
     missing = [package for package in EXTRA if find_spec(package) is None]
     if missing:
         raise Failed(f"format onnx needs {missing[0]}, which is not installed: pip install 'likeness[export]'")
-    done = [_onnx_of(one.loaded, folder, f"-{role}" * (len(originals) > 1)) for role, one in originals.items()]
-    return Exported([file for one in done for file in one.files], max(one.difference or 0.0 for one in done))
+    suffixes = {role: f"-{role}" * (len(originals) > 1) for role in originals}
+    done = [_onnx_of(one.loaded, folder, suffixes[role]) for role, one in originals.items()]
+    called = beside({role: one.loaded.modality for role, one in originals.items()})
+    cards = [onnx_card(one.loaded, ONNX.format(suffixes[role]), called[role]) for role, one in originals.items()]
+    (folder / CARD).write_text("\n".join(cards))
+    files = [*(file for one in done for file in one.files), *write_beside(folder, called), folder / CARD]
+    return Exported(files, max(one.difference or 0.0 for one in done))
+
+
+def _theirs(
+    write: Callable[[LoadedEncoder, Encoder, Path], list[Path]], originals: Originals, folder: Path
+) -> Exported:
+    """A folder that others load, or one a role in it; roles that share an encoder and are seen alike share one."""
+    apart = {(id(one.loaded.encoder), one.loaded.modality.fingerprint): role for role, one in originals.items()}
+    files, differences = [], []
+    for role in apart.values():
+        place = folder / role if len(apart) > 1 else folder
+        place.mkdir(exist_ok=True)
+        files += write(originals[role].loaded, originals[role].recipe, place)
+        differences += filter(None, [read_back(originals[role].loaded, place)])
+    if not max(differences, default=0.0) <= TOLERANCE:
+        raise Failed(f"{folder} read again gives other features than the run, by {max(differences):.1e}: do not use it")
+    return Exported(files, max(differences, default=None))
 
 
 def _onnx_of(loaded: LoadedEncoder, folder: Path, suffix: str) -> Exported:
@@ -200,4 +230,9 @@ def _difference(loaded: LoadedEncoder, path: Path) -> float:
     return float(np.max(found))  # NaN where any is
 
 
-FORMATS: dict[str, Callable[[Originals, Path], Exported]] = {"safetensors": _safetensors, "onnx": _onnx}
+FORMATS: dict[str, Callable[[Originals, Path], Exported]] = {
+    "safetensors": _safetensors,
+    "onnx": _onnx,
+    "hf": partial(_theirs, write_transformers),
+    "sentence-transformers": partial(_theirs, write_sentences),
+}

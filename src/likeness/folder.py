@@ -53,8 +53,37 @@ def write_encoder(
     if heads:
         write_tensors(run / HEAD, named(heads, several=len(kept) > 1))
         about["classes"] = {role: list(classes) for role in heads}
+    write_beside(run, beside(modality, public=True))
     write_json(run / ABOUT, about)
     return name
+
+
+Beside = Mapping[str, Mapping[str, tuple[str, bytes]]]  # role -> name of a file -> (what it is called here, content)
+
+
+def beside(modality: Mapping[str, Modality], public: bool = False) -> Beside:
+    """Files that make inputs of a role's items, called after the role too where those of several roles differ.
+
+    public: only those that others know, such as tokenizer.json
+    """
+    alone = {role: one.alone() for role, one in modality.items()}
+    files = {role: one.files if one and (one.public or not public) else {} for role, one in alone.items()}
+
+    def called(role: str, name: str) -> str:
+        path = Path(name)
+        differ = len({one[name] for one in files.values() if name in one}) > 1
+        return f"{path.stem}-{role}{path.suffix}" if differ else name
+
+    return {role: {n: (called(role, n), content) for n, content in one.items()} for role, one in files.items()}
+
+
+def write_beside(folder: Path, files: Beside) -> list[Path]:
+    """Gives the paths written, each once."""
+    every = {name: content for one in files.values() for name, content in one.values()}
+    for name, content in every.items():
+        with replacing(folder / name) as part:
+            part.write_bytes(content)
+    return [folder / name for name in every]
 
 
 def joined(kept: Mapping[str, Kept]) -> dict[str, Tensor]:

@@ -83,7 +83,7 @@ def drawn(like: Any, rows: int, chance: torch.Generator) -> Stack:
 
 @drawn.register
 def _(like: Padded, rows: int, chance: torch.Generator) -> Padded:
-    length = like.mask.shape[1]
+    length = max(like.mask.shape[1] - rows // 2, 1)  # others than the example's too
     sizes = torch.randint(1, length + 1, (rows, 1), generator=chance)
     return Padded(_some(like.values.flatten(0, 1), (rows, length), chance), torch.arange(length) < sizes)
 

@@ -92,15 +92,15 @@ class Once(Plan):
     def fitted(self, source: Source, engine: Engine) -> Once:
         if self.steps and self.epochs:
             raise WrongCall(f"steps={self.steps} and epochs={self.epochs} were both given: give one of them")
-        saved = start_of(self.method, self.start, self.adapt)
+        saved = start_of(self.method, self.start, self.adapt, source.roles)
         method = self.method if saved is None else beginning(self.method, saved)
         data = self.data
         for weights in (saved, *taught_by(self.method)):
             data = data if weights is None else shown(data, weights)
         towers = method.towers(source.roles)
         chosen = {
-            role: method.encoder_for(role) or default_encoder(source.roles[role], engine.device)
-            for role in chain(*towers)
+            role: (method.encoder_for(role) or default_encoder(kind, engine.device)).seeing(role, kind)
+            for role, kind in ((role, source.roles[role]) for role in chain(*towers))
         }
         reads = {role: encoder.reads for role, encoder in chosen.items()}
         for role, encoder in chosen.items():

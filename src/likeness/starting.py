@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from .encoders import Encoder, Saved
@@ -16,8 +16,10 @@ from .training import Adaptation
 M = TypeVar("M", bound=Method)
 
 
-def start_of(method: Method, text: str | None, adapt: Adaptation) -> Saved | None:
+def start_of(method: Method, text: str | None, adapt: Adaptation, roles: Mapping[str, str]) -> Saved | None:
     """The weights that a plan names, or its method's encoder; None where it begins from random ones.
+
+    roles: role -> modality of the source; where there are several, weights of several encoders are told apart later
 
     Raises:
         WrongCall: both name some, the method has no encoder that could start from them, or there are none.
@@ -41,7 +43,8 @@ def start_of(method: Method, text: str | None, adapt: Adaptation) -> Saved | Non
         saved = Saved(path=text, encoder=named, role=getattr(method, "role", None))
     fresh = adapt.fresh or saved.fresh
     asked = {"fresh": fresh, "lora": adapt.lora or saved.lora, "frozen": adapt.keeps_statistics(fresh)}
-    return saved.model_copy(update=asked).settled()
+    saved = saved.model_copy(update=asked)
+    return saved.seeing(*next(iter(roles.items()))) if len(roles) == 1 else saved.settled()
 
 
 def must_be_idle(adapt: Adaptation) -> None:
@@ -88,7 +91,7 @@ def shown_to(data: Data, role: str, kind: str, encoder: Encoder) -> Data:
 
 def _seen(saved: Saved) -> Modality | None:
     """What weights were trained to see; None where that is not known."""
-    tree = saved.found.seen
+    tree = None if saved.open else saved.found.seen
     if not tree:
         return None
     with only_from(()):  # a file's words import no code

@@ -30,13 +30,15 @@ NEARBY = 1000  # files and ids looked at for a suggestion
 SCORED = 12  # characters of a line before what was found
 
 
-def embed(asked: Asked, source: str, out: Path, dtype: str) -> Embedded:
-    """Embed a source into a file."""
+def embed(asked: Asked, source: str, out: Path, dtype: str, dim: int | None = None) -> Embedded:
+    """Embed a source into a file; dim: of each vector so many numbers."""
     to, bad = asked.console, Quarantine()
     with warnings_as_lines(to):
         encoders = load_all(asked.run, allow=asked.allow, device=asked.device) if asked.role is None else {}
     if asked.role is not None:
         encoders = {asked.role: asked.encoder(to)}
+    if dim is not None:
+        encoders = {role: one.shortened(dim) for role, one in encoders.items()}
     items = asked.source(source)
     with bar(to, "embedding") as move:
         done = embed_to(out, encoders, items, dtype=dtype, workers=asked.workers, quarantine=bad, progress=move)
@@ -157,7 +159,8 @@ class Searched:
         gallery = self.gallery(by)
         if self.holds(query, gallery):
             by, raw = gallery, query
-        space = replace(self.space(gallery), encoder=self.towers[by])
+        space = self.space(gallery)
+        space = replace(space, encoder=self.towers[by].as_long_as(space))
         space.must_be_finite()
         began = time.perf_counter()
         hits = space.search(raw, k)

@@ -16,6 +16,7 @@ from ..engine import Engine
 from ..layout import HEAD, QUARANTINE, WEIGHTS
 from ..runs import Session, Summary
 from ..screen import ListingScreen, TrainScreen, clock, console
+from ..sources.base import Source
 from ..sources.kept_where import foretold
 from ..sources.labelled import strangers
 from .asked import name_bad
@@ -67,26 +68,23 @@ def _led(to: Console, session: Session, call: Call, resume: bool, tell: Callable
 def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
     """What will be done and why, before anything starts; recipe: as it was named, if it was."""
     plan, data, source = session.plan, session.plan.data, session.source
-    role, modality = next(iter(data.modality.items()))
-    encoder = session.untrained[role].recipe
+    encoder = next(iter(session.untrained.values())).recipe
     if plan.budget:
         length = f"{plan.budget} of time"
     else:
         length = f"{plan.steps:,} steps" if plan.steps else f"{plan.epochs:g} epochs"
-    facts = ", ".join(f"{value} {name}" if name != "size" else f"{value} px" for name, value in modality.facts.items())
     reasons = _reasons(session, encoder, chosen=recipe is None and not resume)
     method, labels = plan.method.label(), f"labels: {data.labels}" if data.labels else ""
     named = "" if recipe is None or str(recipe).lower() == method.lower() else f"{recipe}: "
     unknown = strangers(data.labels, source.ids) if data.labels else ""
     lines = {
-        source.name: f"{len(source):,} {modality.label().lower()}s · {len(session.held):,} held out to score on",
+        source.name: f"{len(source):,} {_kind(source)} · {len(session.held):,} held out to score on",
         **{"note" + " " * n: note for n, note in enumerate(source.notes)},
         "plan": " · ".join(
             [
                 f"{named}{method}",
                 *([labels] if labels else []),
-                encoder.bare.word,
-                f"{role}: {facts}",
+                *_encoders(session),
                 f"batch {data.batch}",
                 plan.optimizer.label(),
                 f"{session.engine.device.type} {str(session.engine.precision).removeprefix('torch.')}",
@@ -101,6 +99,22 @@ def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
     }
     for name, text in lines.items():
         to.print(f" {name.strip():<14} {text}", markup=False)
+
+
+def _kind(source: Source) -> str:
+    """'images', 'pairs of en and de', 'items of anchor, positive and negative'."""
+    roles = [*source.roles]
+    if len(roles) == 1:
+        return f"{source.roles[roles[0]].lower()}s"
+    return f"{'pairs' if len(roles) == 2 else 'items'} of {', '.join(roles[:-1])} and {roles[-1]}"
+
+
+def _encoders(session: Session) -> list[str]:
+    """Which encoder sees what, those that are alike together."""
+    data, found = session.plan.data, dict[tuple[str, str], list[str]]()
+    for role, kept in session.untrained.items():
+        found.setdefault((kept.recipe.bare.word, data.modality[role].shown), []).append(role)
+    return [f"{word} for {' and '.join(roles)}, {shown}" for (word, shown), roles in found.items()]
 
 
 def _place(session: Session, resume: bool) -> dict[str, str]:

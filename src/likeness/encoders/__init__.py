@@ -5,6 +5,7 @@ from .base import Kept as Kept
 from .head import Head as Head
 from .masked import Masking as Masking
 from .ngrams import NgramBag as NgramBag
+from .open_clip import OpenClip as OpenClip
 from .own import Own as Own
 from .projected import Projected as Projected
 from .residual import Residual as Residual

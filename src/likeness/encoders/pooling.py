@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 
 Pooling = Literal["mean", "cls", "last"]
+CODE: dict[Pooling, str] = {  # the same for who has a network of transformers: its output `out`, `mask` (N, L)
+    "mean": "(out.last_hidden_state * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)",
+    "cls": "out.last_hidden_state[:, 0]",
+    "last": "out.last_hidden_state[range(len(mask)), mask.sum(1) - 1]",
+}
 
 
 def pooled(hidden: Tensor, mask: Tensor, how: Pooling) -> Tensor:

@@ -57,6 +57,8 @@ class Published:
 
     config:  what config.json holds
     weights: the network's, by the names that transformers gives them
+    width:   of its tokens, or of what it gives of a picture
+    code:    Python that makes features of its output `out`, and of `mask` (N, L) where it reads texts
     pooling: what stands for a text; None where the network is of pictures
     dense:   layers after the pooled tokens, with their weights
     unit:    whether features are then made of unit length
@@ -64,6 +66,8 @@ class Published:
 
     config: Mapping[str, Any]
     weights: Mapping[str, Tensor]
+    width: int
+    code: str
     pooling: Pooling | None
     dense: tuple[tuple[Dense, Mapping[str, Tensor]], ...] = ()
     unit: bool = False

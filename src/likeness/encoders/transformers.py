@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..errors import Failed, WrongCall
 from ..stacks import Padded
 from .base import Encoder
-from .pooling import Pooling, pooled
+from .pooling import CODE, Pooling, pooled
 from .published import Dense, Published
 from .timm import width
 
@@ -87,15 +87,9 @@ class Transformers(Encoder):
         return {f"{NET}{name}": value for name, value in named.items() if name not in found["missing_keys"]} | after
 
     def published(self, module: Any) -> Published:
-        text = isinstance(module, TextFeatures)
-        layers = zip(self.dense, module.dense if text else (), strict=True)
-        return Published(
-            config=module.net.config.to_dict(),
-            weights=module.net.state_dict(),
-            pooling=module.pooling if text else None,
-            dense=tuple((layer, net.state_dict()) for layer, net in layers),
-            unit=self.unit and text,
-        )
+        config = {**module.net.config.to_dict(), "architectures": [type(module.net).__name__]}
+        known: dict[str, Any] = {"config": config, "weights": module.net.state_dict()}
+        return Published(**known, **module.told())
 
     @property
     def needs(self) -> Mapping[str, str]:
@@ -129,6 +123,19 @@ class Features(nn.Module):
             return hidden.flatten(2).mean(2)
         return hidden[:, 0] if self.first else hidden.mean(1)
 
+    def told(self) -> dict[str, Any]:
+        """What of it `Published` knows."""
+        config = self.net.config
+        x = torch.zeros(1, getattr(config, "num_channels", 3), *[getattr(config, "image_size", SIDE)] * 2)
+        with torch.inference_mode():
+            out, features = self.net(pixel_values=x), self(x)
+        rows = "[:, 0]" if self.first else ".mean(1)"
+        if out.get("pooler_output") is not None:
+            code = "out.pooler_output.flatten(1)"
+        else:
+            code = f"out.last_hidden_state{rows if out['last_hidden_state'].ndim == 3 else '.flatten(2).mean(2)'}"
+        return {"code": code, "width": features.shape[1]}
+
 
 class TextFeatures(nn.Module):
     """One vector a text: `Padded` tokens to (N, dim)."""
@@ -139,13 +146,19 @@ class TextFeatures(nn.Module):
         self.pooling: Pooling = recipe.pooling or "mean"
         widths = (width_of(net), *(layer.dim for layer in recipe.dense))
         self.dense = nn.Sequential(*(layer.build(width) for layer, width in zip(recipe.dense, widths, strict=False)))
-        self.unit = recipe.unit
+        self.layers, self.unit = recipe.dense, recipe.unit
 
     def hidden(self, tokens: Padded) -> Tensor:
         """(N, L, dim) the tokens as the last layer leaves them."""
         out = self.net(input_ids=tokens.values, attention_mask=tokens.mask.long())
         hidden: Tensor = out["last_hidden_state"]
         return hidden
+
+    def told(self) -> dict[str, Any]:
+        """What of it `Published` knows."""
+        layers = tuple((layer, net.state_dict()) for layer, net in zip(self.layers, self.dense, strict=True))
+        known = {"width": width_of(self.net), "code": CODE[self.pooling], "pooling": self.pooling}
+        return {**known, "dense": layers, "unit": self.unit}
 
     def forward(self, tokens: Padded) -> Tensor:
         features: Tensor = self.dense(pooled(self.hidden(tokens), tokens.mask, self.pooling))

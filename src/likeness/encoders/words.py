@@ -14,7 +14,7 @@ from ..chunks import by_length
 from ..modalities.tokens import TOKENS, Tokens, Trained
 from ..stacks import Padded
 from .base import Encoder
-from .pooling import Pooling, pooled
+from .pooling import CODE, Pooling, pooled
 from .published import Published
 
 STD = 0.02  # of weights when they are drawn, as in BERT
@@ -51,7 +51,7 @@ class TextTransformer(Encoder):
 
     @property
     def reads(self) -> Mapping[str, Any]:
-        return {"tokens": self.tokens}
+        return {"tokens": self.tokens, "length": self.length}
 
     @property
     def token_dim(self) -> int:
@@ -74,7 +74,7 @@ class TextTransformer(Encoder):
             "type_vocab_size": 1,
             "layer_norm_eps": module.norm.eps,
         }
-        return Published(config, megatron(module.state_dict()), self.pooling)
+        return Published(config, megatron(module.state_dict()), self.dim, CODE[self.pooling], self.pooling)
 
     def build(self) -> nn.Module:
         assert self.vocabulary is not None, "a TextTransformer must be filled before it is built"
@@ -128,7 +128,7 @@ class TextNet(nn.Module):
                 nn.init.normal_(weight, std=STD)
 
     def hidden(self, tokens: Padded) -> Tensor:
-        """(N, L, dim) the tokens as the last block leaves them; what is longer than all texts it was made for is cut."""
+        """(N, L, dim) the tokens as the last block leaves them; longer texts than it was made for are cut."""
         values, mask = (x[:, : len(self.position)] for x in (tokens.values, tokens.mask))
         x = self.dropout(self.token(values) + self.position[: values.shape[1]])
         seen = mask | ~mask.any(1, keepdim=True)  # a text without a token attends to its padding, lest it be NaN

@@ -58,11 +58,10 @@ def common_variance(vectors: NDArray[np.float32]) -> float:
 
 def _fit(x: Any, y: NDArray[np.int64], penalty: float, scale: float, close: float, start: Any) -> Any:
     """Of features times `scale`, which is the same as a penalty that is weaker by its square."""
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model = start or LogisticRegression(warm_start=True, max_iter=STEPS)
     model.set_params(C=scale**2 / (penalty * x.shape[0]), tol=close)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore")  # that it stopped, or that a class has one item
         return model.fit(x, y)

@@ -61,7 +61,8 @@ class Method(Recipe, ABC):
 
     def with_encoders(self, towers: Sequence[Sequence[str]], chosen: Mapping[str, Encoder]) -> Self:
         """With the network of each role where none was asked for; towers: what the method's own gave."""
-        return self.filled({"role": towers[0][0], "encoder": next(iter(chosen.values()))})
+        settled = {"encoder": next(iter(chosen.values()))} if "encoder" in type(self).model_fields else {}
+        return self.filled({"role": towers[0][0]}).model_copy(update=settled)
 
     def chance(self, batch: int, views: int) -> float | None:
         """What the loss would be if the space told nothing apart, for `batch` items; None where that says nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import nn
 
 from ..encoders import Masking
@@ -35,14 +35,14 @@ class DeCLIP(Contrasted):
 
     most: ClassVar[int] = TWO
 
-    clip: NonNegativeFloat = 0.4
-    """How much the contrast of both roles counts; 0: not at all, as with all four."""
+    clip: PositiveFloat = 0.4
+    """How much the contrast of both roles counts, without which nothing brings them together."""
     simsiam: NonNegativeFloat = 0.2
-    """How much it counts what views of the first role tell of each other; that takes two of them."""
+    """How much it counts what views of the first role tell of each other; that takes two of them. 0: nothing."""
     mlm: NonNegativeFloat = 0.2
-    """How much masked language modelling of the second role's first view counts."""
+    """How much masked language modelling of the second role's first view counts; 0: not at all."""
     neighbours: NonNegativeFloat = 0.2
-    """How much it counts to find the nearest of the past, from the first role, for each view of the second."""
+    """How much it counts to find, from the first role, what is nearest to each view of the second; 0: nothing."""
     projection: tuple[PositiveInt, ...] = (1024, 1024, 1024)
     """Widths of the layers of SimSiam's projection head."""
     prediction: PositiveInt = 512
@@ -73,11 +73,10 @@ class DeCLIP(Contrasted):
         return DeCLIPParts(towers=towers, objective=self.objective.build(), progress=Progress(), **own)
 
     def loss(self, parts: DeCLIPParts, batch: Batch) -> dict[str, Term]:
-        (one, two), terms = self.pair_of(), dict[str, Term]()
+        one, two = self.pair_of()
         told = {role: views.apart() for role, views in told_all({role: batch[role] for role in (one, two)}).items()}
         here, there = ([self.tower(parts, role)(view) for view in views] for role, views in told.items())
-        if self.clip:
-            terms["clip"] = self.clip * self.asked(parts, both_ways, here, there)
+        terms = {"clip": self.clip * self.asked(parts, both_ways, here, there)}
         if parts.siamese is not None:
             terms["simsiam"] = self.simsiam * parts.siamese(here)
         if parts.masked is not None:

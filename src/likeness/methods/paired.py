@@ -23,8 +23,7 @@ TWO = 2  # roles that are drawn together; what comes after them are hard negativ
 class Paired(Method, ABC):
     """Two roles of one item are seen by an encoder each, or both by one; its parts have `towers`."""
 
-    most: ClassVar[int] = TWO + 1
-    """Roles that it has a use for."""
+    most: ClassVar[int] = TWO + 1  # roles that it has a use for
 
     roles: tuple[str, ...] | None = Field(None, min_length=TWO, max_length=TWO + 1)
     """The two columns, and a third of hard negatives if there is one; null: as the source has them."""
@@ -35,7 +34,7 @@ class Paired(Method, ABC):
     shared: bool | None = None
     """Whether one network serves both roles; null: where they are of one modality, and have none of their own."""
     embed_dim: PositiveInt | None = None
-    """Width of the space that a linear map leads each network to; null: 256, or none where one network serves both."""
+    """Width of the space that a linear map leads each network to; null: 256, or none where they share one already."""
     locked: tuple[str, ...] = ()
     """Roles whose network stands still while its linear map learns (LiT, Zhai et al. 2022, arXiv:2111.07991)."""
     split: NonNegativeInt | None = None
@@ -60,7 +59,8 @@ class Paired(Method, ABC):
 
     def with_encoders(self, towers: Sequence[Sequence[str]], chosen: Mapping[str, Encoder]) -> Self:
         must_be_trained({role: chosen[role] for role in self.locked if role in chosen})
-        shared, width = len(towers) == 1, self.embed_dim or (None if len(towers) == 1 else PROJECTION)
+        spaces = {one.space or role for role, one in chosen.items()}  # trained to the same one, they need no maps to it
+        shared, width = len(towers) == 1, self.embed_dim or (PROJECTION if min(len(towers), len(spaces)) > 1 else None)
         settled = {"roles": tuple(chain(*towers)), "encoders": dict(chosen), "shared": shared, "embed_dim": width}
         return self.model_copy(update=settled)
 

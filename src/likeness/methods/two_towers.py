@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import torch
 from pydantic import NonNegativeFloat
 from torch import nn
 
@@ -71,5 +70,5 @@ def strangers(z: Embeddings, beside: Embeddings) -> Embeddings:
     """Rows under numbers of their own, so that they belong to nobody; `beside`: what they will stand beside."""
     known = dict(z.origin.known)
     if ACCEPTS in beside.origin.known:
-        known[ACCEPTS] = torch.zeros_like(beside.origin.known[ACCEPTS][:1]).expand(len(z), -1)
+        known[ACCEPTS] = z.origin.item.new_zeros(len(z), beside.origin.known[ACCEPTS].shape[1])
     return replace(z, origin=replace(z.origin, item=-1 - z.origin.item, known=known))

@@ -240,6 +240,11 @@ class Modality(Recipe, ABC):
     def facts(self) -> dict[str, Any]:
         """What encoders of this modality are filled from: channels, size, vocabulary, ..."""
 
+    @property
+    def shown(self) -> str:
+        """What an encoder sees of an item, in a few words."""
+        return ", ".join(f"{value} {name if name != 'size' else 'px'}" for name, value in self.facts.items())
+
 
 class Augmentation(Recipe, ABC):
     """How several views of an item are drawn. Random parameters depend on (seed, epoch, item, view) alone."""

@@ -142,6 +142,10 @@ class Text(Modality):
         known = self._known or (self.tokens.facts(()) if self.tokens else {})
         return {**known, "length": self.length}
 
+    @property
+    def shown(self) -> str:
+        return f"up to {self.length} {self.tokens.counted if self.tokens else 'tokens'}"
+
 
 @singledispatch
 def said(raw: Any) -> bool:

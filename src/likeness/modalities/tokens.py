@@ -32,6 +32,8 @@ class Tokens(Recipe, ABC):
     """Turns texts into a stack of token numbers. Fields left null are found from texts by `fitted`."""
 
     packages: ClassVar[tuple[str, ...]] = ()
+    counted: ClassVar[str] = "tokens"
+    """What `lengths` counts."""
 
     @abstractmethod
     def fitted(self, texts: Sequence[str]) -> Self:
@@ -67,6 +69,8 @@ class Hashed(Tokens):
     """Shortest and longest run of characters that is a token; null: none, for words alone."""
     buckets: int = Field(2**16, ge=2**8, le=2**24)
     """How many numbers there are; runs that share one are not told apart."""
+
+    counted: ClassVar[str] = "words"
 
     def fitted(self, texts: Sequence[str]) -> Self:
         return self

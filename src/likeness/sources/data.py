@@ -60,7 +60,7 @@ class Data(Recipe):
     """A column, or a CSV file of id,label, that training may use; null: labels are for scoring only."""
     triples: tuple[Word, Word] | None = None
     """Labels of pairs that belong together and of those that do not, such as [entailment,contradiction]: the first are
-    trained on, with what stands beside the same first text in the second ones as hard negatives; null: all pairs are."""
+    trained on, and what stands beside the same first text in the others are hard negatives; null: all pairs are."""
     vectors: str | None = None
     """A file of stored vectors (`likeness embed`) that training may use, one an item by id; null: none."""
     workers: NonNegativeInt | None = None

@@ -44,7 +44,10 @@ def foretold(
         for role, modality in modalities.items()
         if role in source.roles
     }
-    return next(iter(each.values())) if len(each) == 1 else "; ".join(f"{role}s {said}" for role, said in each.items())
+    alike: dict[str, list[str]] = {}
+    for role, said in each.items():
+        alike.setdefault(said, []).append(role)
+    return "; ".join(f"{' and '.join(roles)}: {said}" if len(alike) > 1 else said for said, roles in alike.items())
 
 
 def _place(
@@ -54,7 +57,7 @@ def _place(
     if found is None:
         return f"{NOWHERE}, as asked (cache=none)" if cache == "none" else f"{NOWHERE}: the first ones cannot be read"
     if not math.isfinite(found.bytes):
-        return f"{NOWHERE}, which takes next to no time"
+        return f"{NOWHERE}, in next to no time"
     size, most = f"{sized(found.bytes)} in all", room() / len(source.roles)
     if cache != "disk" and found.bytes <= most:
         there = device_room(device) if views.as_read(modality) is not None else 0.0

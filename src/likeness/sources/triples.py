@@ -29,7 +29,7 @@ class Triples(Chosen):
         self._lacking, self.notes = lacking, (*whole.notes, *notes)
 
     @cached_property
-    def listing(self) -> str:  # type: ignore[override]
+    def listing(self) -> str:
         """That of the whole: ids are those of its pairs, which is how evaluation knows what was held out."""
         return self.whole.listing
 
@@ -50,15 +50,20 @@ def triples(source: Source, labels: tuple[str, str]) -> Source:
     """Pairs of the first label, each with what stands beside the same anchor under the second one; others are left out.
 
     So supervised SimCSE is taught (Gao et al. 2021, arXiv:2104.08821, sec. 4): a premise, what it entails, and what
-    contradicts it. Ids stay those of the pairs. A source of other than two roles, or without a column `label`, is
-    given back as it is.
+    contradicts it. Ids stay those of the pairs. A source of other than two roles is given back as it is.
 
     Raises:
-        WrongCall: no pair has the first label; the message names those that there are.
+        WrongCall: there is no column `label`, or one of the labels is not in it; the message names what there is.
     """
     known = source.labels
-    if len(source.roles) != PAIR or known is None:
+    if len(source.roles) != PAIR:
         return source
+    if known is None:
+        have = ", ".join(source.table.column_names) or "no other"
+        raise WrongCall(
+            f"{source.name} has no column label (it has {have}): name it with columns=label=COLUMN, "
+            "or take all pairs with triples=null"
+        )
     alike, unlike = (_rows(source, known, label) for label in labels)
     first = next(iter(source.roles))
     beside: dict[Hashable, list[int]] = defaultdict(list)

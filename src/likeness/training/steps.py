@@ -98,6 +98,7 @@ class Descent:
         """Go on from an earlier `Step.state()`."""
         self.learner.load_state_dict(state["learner"])
         self.mover.load_state_dict(state["optimizer"])
+        laid_alike(self.mover)
         restore_chance(state["chance"], self.engine.device)
 
     def take(self, batch: Batch, progress: float, middle: float | None = None) -> tuple[dict[str, Tensor], float]:
@@ -121,6 +122,17 @@ class Descent:
         """A copy of everything that training changes."""
         moving = {"learner": self.learner.state_dict(), "optimizer": self.mover.state_dict()}
         return {"step": number, **deepcopy(moving), "chance": chance_state(self.engine.device)}
+
+
+def laid_alike(mover: torch.optim.Optimizer) -> None:
+    """Lay what an optimizer remembers of a weight in memory as the weight lies: fused kernels read both side by side.
+
+    Files keep numbers in one order, channels-last filters lie in another.
+    """
+    for weight, remembered in mover.state.items():
+        for name, value in remembered.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                remembered[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def chance_state(device: torch.device) -> dict[str, Tensor]:
