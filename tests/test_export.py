@@ -57,7 +57,7 @@ def test_onnx_gives_the_features_of_torch(
     run = kept(tmp_path / "run", recipe, modality)
     done = export(run, "onnx", tmp_path / "out")
     assert capfd.readouterr() == ("", "")
-    assert [path.name for path in done.files] == ["encoder.onnx", "preprocessing.json"]
+    assert [path.name for path in done.files] == ["encoder.onnx", "preprocessing.json", "README.md"]
     assert done.difference is not None
     assert done.difference < 1e-4
     session = onnxruntime.InferenceSession(done.files[0], providers=["CPUExecutionProvider"])
@@ -86,7 +86,7 @@ def test_an_onnx_file_that_differs_is_refused_and_deleted(
     monkeypatch.setattr("likeness.export._difference", lambda *_: float("nan"))
     with pytest.raises(Failed, match="differs from torch"):
         export(kept(tmp_path / "run", SMALL, modality), "onnx", tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_extra_is_named(modality: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,8 @@ def test_a_network_that_cannot_be_traced_says_so_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("format", "message"), [("onx", "did you mean 'onnx'"), ("hf", r"there are safetensors, onnx")]
+    ("format", "message"),
+    [("onx", "did you mean 'onnx'"), ("pickle", r"there are safetensors, onnx, hf, sentence-transformers")],
 )
 def test_unknown_formats_name_those_there_are(format: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(WrongCall, match=message):

@@ -34,8 +34,8 @@ def trained_on(name: str, shapes: Path, tmp_path: Path) -> Path:
         return shapes
     pictures = sorted(shapes.rglob("*.png"))
     table = tmp_path / "captions.csv"
-    rows = [f"{path},a {path.parent.name} number {n}" for n, path in enumerate(pictures)]
-    table.write_text("\n".join(["image,caption", *rows]) + "\n")
+    rows = [f"{path},a {path.parent.name} number {n},{path.parent.name},{n}" for n, path in enumerate(pictures)]
+    table.write_text("\n".join(["image,caption,label,score", *rows]) + "\n")
     return table
 
 
@@ -45,7 +45,8 @@ def small(name: str) -> dict[str, Any]:
         tree = BOOK.whole(BOOK.recipe(name))
         text = WORDS if "text" in tree["method"]["encoders"] else BAG
         towers = {"encoders.image": {"kind": "Residual", "widths": [8, 16]}, "encoders.text": text, "embed_dim": 16}
-        return {**SMALL, **towers, **narrow(tree)}
+        every_pair = {} if tree["data"]["triples"] is None else {"triples": None}  # labels here are colours
+        return {**SMALL, **towers, **narrow(tree), **every_pair}
     tree = BOOK.overridden(BOOK.recipe(name), [("encoder", "residual")], name)
     return {"encoder": "residual", **SMALL, **narrow(tree)}
 

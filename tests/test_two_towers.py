@@ -9,11 +9,17 @@ import pytest
 import torch
 import torch.distributed as dist
 from conftest import FORKS, PATIENCE
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from two_roles import ITEMS, METHODS, learner_of, moved, renamed, seen
+from two_roles import ITEMS, METHODS, PICTURES, WORDS, fitted, learner_of, moved, renamed, seen
 
+import likeness
+from likeness.encoders import Own
 from likeness.engine import Engine
-from likeness.methods import Method
+from likeness.errors import WrongCall
+from likeness.methods import DeCLIP, Method, TwoTowers
+from likeness.methods.contrasted import Contrasted
+from likeness.objectives import Decoupled, InfoNCE, Sigmoid
 from likeness.plans import Once
 from likeness.training import AdamW, Descent, Learner, minimised
 from likeness.views import Batch, Origin, Views
@@ -164,6 +170,106 @@ def test_goes_on_bit_for_bit(name: str) -> None:
         assert tensor.nan_to_num().equal(states[3]["learner"][key].nan_to_num()), key
 
 
+# Captions that repeat, partners that lack, towers that stand still ---------------------------------------------------
+
+
+def told(data: Tensor, view: int, caption: list[int] | None = None) -> Views:
+    """One view of each item, a vector that learns; caption: what each shows."""
+    shown = torch.tensor(caption or [])
+    known = {} if caption is None else {"content": shown, "accepts": shown[:, None]}
+    return Views(data.requires_grad_(), Origin(torch.arange(len(data)), torch.full((len(data),), view), known))
+
+
+CONTRASTS: dict[str, Contrasted] = {
+    "InfoNCE": TwoTowers(),
+    "InfoNCE streaming": TwoTowers(objective=InfoNCE(temperature=0.07, learned=True, tile=2)),
+    "Sigmoid": TwoTowers(objective=Sigmoid()),
+    "Decoupled": TwoTowers(objective=Decoupled()),
+    "DeCLIP": DeCLIP(simsiam=0, mlm=0, neighbours=0),
+    "DeCLIP neighbours": DeCLIP(clip=1e-6, simsiam=0, mlm=0, neighbours=1, items=6),
+}
+
+
+@pytest.mark.parametrize("name", CONTRASTS)
+def test_what_repeats_is_drawn_near_and_never_pushed_away(name: str) -> None:
+    """Picture 0 and the caption of item 1, where that is picture 0's own too, and where it is another's."""
+    plain = Own.around(nn.Identity(), torch.zeros(2, 8))
+    method = fitted(CONTRASTS[name].model_copy(update={"shared": False, "encoder": plain}), {"a": "Image", "b": "Text"})
+    method = method.model_copy(update={"embed_dim": None})
+    parts, nearer = method.build(), {}
+    for other in (7, 8):  # texts at right angles, pictures as near to each of them
+        pictures, texts = told(torch.ones(6, 8), 0), told(torch.eye(6, 8), 1, [7, other, 3, 4, 5, 6])
+        minimised(method.loss(parts, {"a": pictures, "b": texts}))[0].backward()
+        nearer[other] = float(-pictures.data.grad[0, 1])
+    assert nearer[7] > 0 > nearer[8]
+
+
+def test_who_has_no_partner_learns_from_its_own_views() -> None:
+    """In a batch without a single pair."""
+    for name, learns in (("TwoTowers InfoNCE", False), ("TwoTowers within", True), ("DeCLIP whole", True)):
+        parts = learner_of(METHODS[name], steps=0).parts
+        value(name, parts, odd(seen(METHODS[name]), "nobody has a partner")).backward()
+        for tower in parts.towers.values():
+            gradients = [one.grad for one in tower.parameters() if one.grad is not None]
+            assert any(grad.any() for grad in gradients) == learns, name
+
+
+def test_a_locked_tower_stands_still_and_its_map_learns() -> None:
+    """Weights and running statistics, in training, under weight decay."""
+    net = Own.around(nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8)), torch.zeros(2, 3, 8, 8))
+    method = fitted(TwoTowers(locked=("image",), encoders={"image": net, "text": WORDS}), PICTURES)
+    torch.manual_seed(0)
+    descent = Descent(Learner(method), AdamW(learning_rate=0.1), Engine(CPU), ITEMS)
+    before = descent.state(0)["learner"]
+    for step in range(3):
+        descent.take(seen(method, step), step / 3)
+    changed = {key for key, tensor in descent.state(3)["learner"].items() if not tensor.equal(before[key])}
+    assert not [key for key in changed if key.startswith("parts.towers.image.encoder.encoder")]
+    assert "parts.towers.image.encoder.projection.weight" in changed
+    assert any(key.startswith("parts.towers.text.encoder.encoder") for key in changed)
+
+
+@pytest.mark.parametrize(
+    ("method", "roles", "said"),
+    [
+        (
+            DeCLIP(encoders={"text": WORDS}),
+            ["image"],
+            "DeCLIP pairs two roles, the source has image: say which with.*--columns text=NAME",
+        ),
+        (
+            DeCLIP(),
+            ["a", "b", "c"],
+            r"DeCLIP pairs two roles, the source has a, b, c: say which with roles=\[ONE,OTHER\]",
+        ),
+        (TwoTowers(roles=("image", "txt")), ["image", "text"], "no role 'txt'.*'text'.*the source has image, text"),
+        (TwoTowers(locked=("txt",)), ["image", "text"], "no role 'txt'"),
+        (TwoTowers(shared=True), ["image", "text"], "cannot have one encoder"),
+    ],
+)
+def test_roles_that_are_not_there_are_named(method: Contrasted, roles: list[str], said: str) -> None:
+    with pytest.raises(WrongCall, match=said):
+        method.towers({role: role.title() for role in roles})
+
+
+def test_a_tower_is_locked_by_name_with_the_weights_of_a_run(trained: Path, shapes: Path, tmp_path: Path) -> None:
+    rows = [f"{path},a {path.parent.name} one" for path in sorted(shapes.rglob("*.png"))]
+    (tmp_path / "pairs.csv").write_text("\n".join(["image,caption", *rows]) + "\n")
+    text = {"kind": "NgramBag", "dim": 16, "tokens": {"kind": "Hashed", "buckets": 512}}
+    small = {"steps": 3, "batch": 16, "workers": 1, "device": "cpu", "embed_dim": 16, "encoders.text": text}
+    with pytest.raises(
+        WrongCall, match=r"locked=image stands still, and Residual begins at random: encoders.image=RUN"
+    ):
+        likeness.train(tmp_path / "pairs.csv", "lit", out=tmp_path / "no", **small)
+    run = likeness.train(
+        tmp_path / "pairs.csv", "lit", out=tmp_path / "run", **{"encoders.image": str(trained)}, **small
+    )
+    ours, theirs = load_file(run.path / "encoder.safetensors"), load_file(trained / "encoder.safetensors")
+    assert theirs
+    for key, tensor in theirs.items():
+        assert ours[f"image.encoder.{key}"].equal(tensor), key
+
+
 # Two processes --------------------------------------------------------------------------------------------------------
 
 SHARES = {"6/4": 6, "the first has no second role": 1, "10/0": ITEMS}
@@ -191,7 +297,7 @@ def gradients(name: str, engine: Engine, mine: Any) -> dict[str, Any]:
     module(mine(moved(seen(method, 1, dtype=torch.float64), 20)))
     learner.advance(0.5)
     loss, values = minimised(module(mine(seen(method, dtype=torch.float64))))
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     learner.advance(0.5)
     return {
         "gradients": {key: one.grad for key, one in learner.named_parameters() if one.grad is not None},
@@ -228,7 +334,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         process.kill()
         assert process.exitcode == 0
     both = [torch.load(f"{tmp_path / 'store'}.{rank}", weights_only=True) for rank in (0, 1)]
-    wrong = {}
+    wrong: dict[Any, float] = {}
     for name, kind in shares():
         alone = gradients(name, Engine(CPU), lambda batch: batch)
         for two in both:

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from .embedder import ROWS, LoadedEncoder
 from .errors import WrongCall
 from .evaluations.verdict import CALLED
+from .hubfolder import CONFIG
 from .loaded import load_all, taken_of
 from .modalities import Modality, Unreadable
-from .modalities.base import Baseline, Fitting
+from .modalities.baseline import Baseline, Fitting
 from .sources.base import Quarantine, Source, looked
 from .sources.feed import each
 from .space import Space
 from .space_read import roles_of
-from .whereabouts import CONFIG
 
 NEGATIVE = "negative"  # roles that begin so hold what is not alike
 

@@ -28,7 +28,8 @@ SHORT = frozenset(
     "holdout labels seed budget device start lora fresh".split()
 )  # work wherever they mean something: of several fields of that name the one nearest the root is meant
 ALIASES = {"from": "start"}  # Python keeps the word for itself
-INSTEAD = {"steps": "epochs", "epochs": "steps"}  # asked for one, the recipe's own other is given up
+# Asked for one, the recipe's own other is given up.
+INSTEAD = {"steps": ("epochs",), "epochs": ("steps",), **dict.fromkeys(("start", "from"), ("method", "encoder"))}
 UNDER = {"size": "modality"}  # unless another one is: the side of images, whatever encoders call size
 
 
@@ -203,13 +204,14 @@ class Catalogue:
         Raises:
             WrongCall: all that is wrong with them, on one line.
         """
-        whole, wrong, keys = self.whole(tree), [], {key for key, _ in overrides}
+        whole, wrong, keys = self.whole(tree), [], {part for key, _ in overrides for part in key.split(".")}
         for key, value in overrides:
             try:
                 for place in self.find(whole, key, called):
                     whole = self._put(whole, place, value)
-                if value is not None and key in INSTEAD and INSTEAD[key] not in keys:
-                    whole[INSTEAD[key]] = None
+                if value is not None and key in INSTEAD and INSTEAD[key][-1] not in keys:
+                    for place in (place for place in self.places(whole) if place.path == INSTEAD[key]):
+                        whole = self._put(whole, place, None)
             except WrongCall as error:
                 wrong.append(str(error))
         if wrong:

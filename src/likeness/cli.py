@@ -208,7 +208,7 @@ def compare(
 def export(
     run: options.RunDir,
     out: Annotated[Path, Option("--out", help="Folder to write to.")],
-    format: Annotated[str, Option("--format", help="safetensors or onnx.")] = "safetensors",
+    format: Annotated[str, Option("--format", help="safetensors, onnx, hf or sentence-transformers.")] = "safetensors",
     role: options.Role = "",
     allow: options.Allow = None,
     json_: options.Json = False,

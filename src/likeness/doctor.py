@@ -122,6 +122,7 @@ def _planned(
     """The plan fitted, what it comes to and how fast data come, or else why there can be none."""
     told("trying a few training steps", 0, 0)
     try:
+        source = plan.data.chosen(source)
         plan = plan.fitted(source, engine)
         return plan, forecast(plan, source, engine), throughput(plan, source, engine), None
     except Failed as error:

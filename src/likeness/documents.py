@@ -16,7 +16,7 @@ from .evaluations.qrels import read_qrels
 from .evaluations.verdict import told
 from .loaded import Towers
 from .modalities import Modality
-from .modalities.base import Scoring
+from .modalities.baseline import Scoring
 from .scoring import NOTHING, Progress, Question, Scored
 from .sources.base import Quarantine, Source
 from .sources.shown import prompted

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .disk import replacing
-from .encoders import Encoder, Saved
+from .encoders import Encoder, Saved, Transformers
 from .encoders.published import LAYERS, Published
 from .errors import Failed
 from .folder import write_json
@@ -90,13 +90,15 @@ def published(loaded: LoadedEncoder, recipe: Encoder, format: str) -> Published:
     return about
 
 
-def read_back(loaded: LoadedEncoder, folder: Path) -> float | None:
+def read_back(loaded: LoadedEncoder, recipe: Encoder, folder: Path) -> float | None:
     """Largest difference between its features and those of the folder, read again; None where transformers is not
     installed."""
     if find_spec("transformers") is None:
         return None
-    module, chance = Saved(path=str(folder)).settled().build(), torch.Generator().manual_seed(0)
-    found = [0.0]
+    about = published(loaded, recipe, "")
+    known = {"pooling": about.pooling, "dense": tuple(layer for layer, _ in about.dense), "unit": about.unit}
+    module = Saved(path=str(folder), encoder=Transformers(config=dict(about.config), **known)).build()
+    chance, found = torch.Generator().manual_seed(0), [0.0]
     with torch.inference_mode(), evaluating(module):
         for rows in ROWS:
             data = drawn(loaded.modality.example(), rows, chance)

@@ -9,6 +9,7 @@ from functools import partial
 from importlib.util import find_spec
 from inspect import getdoc
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -91,8 +92,7 @@ def export(
     try:
         return FORMATS[format](originals, folder)
     except Failed:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        rmtree(folder)  # nothing was in it
         raise
 
 
@@ -179,13 +179,18 @@ def _theirs(
     write: Callable[[LoadedEncoder, Encoder, Path], list[Path]], originals: Originals, folder: Path
 ) -> Exported:
     """A folder that others load, or one a role in it; roles that share an encoder and are seen alike share one."""
-    apart = {(id(one.loaded.encoder), one.loaded.modality.fingerprint): role for role, one in originals.items()}
-    files, differences = [], []
-    for role in apart.values():
+    apart = {
+        (id(one.loaded.encoder), one.loaded.modality.fingerprint): role
+        for role, one in reversed(list(originals.items()))
+    }
+    files: list[Path] = []
+    differences: list[float] = []
+    for role in reversed(list(apart.values())):
         place = folder / role if len(apart) > 1 else folder
         place.mkdir(exist_ok=True)
         files += write(originals[role].loaded, originals[role].recipe, place)
-        differences += filter(None, [read_back(originals[role].loaded, place)])
+        difference = read_back(originals[role].loaded, originals[role].recipe, place)
+        differences += [] if difference is None else [difference]
     if not max(differences, default=0.0) <= TOLERANCE:
         raise Failed(f"{folder} read again gives other features than the run, by {max(differences):.1e}: do not use it")
     return Exported(files, max(differences, default=None))

@@ -14,7 +14,6 @@ CLASSES = 4  # classes that are named with their counts
 LONG = 60  # characters of an id or a reason that a line shows
 UNEVEN = 3  # times the largest class exceeds the smallest before it is said
 LARGE, GIGA = 1_000_000, 1e9
-UNITS = {"size": "px"}
 DURATIONS = ((3600, "h"), (60, "min"), (1, "s"))
 
 Line = tuple[str, str]  # subject, facts
@@ -203,11 +202,6 @@ def _machine(found: Diagnosis) -> str:
     return _joined([own, read, f"makes {data.views:,.0f} views/s"])
 
 
-def _facts(facts: Mapping[str, object]) -> str:
-    """'3 channels, 64 px'."""
-    return ", ".join(f"{value} {UNITS.get(name, name)}" for name, value in facts.items())
-
-
 def _plan(found: Diagnosis) -> str:
     known = found.plan
     if known is None:
@@ -215,7 +209,7 @@ def _plan(found: Diagnosis) -> str:
     network = f"{known.encoder} ({known.parameters / LARGE:.1f} M weights)"
     held = f"{known.held:,} held out to score on" if known.held else ""
     views = ", ".join(known.views)
-    return _joined([network, known.method, _facts(known.facts), f"batch {known.batch}", views, known.optimizer, held])
+    return _joined([network, known.method, known.shown, f"batch {known.batch}", views, known.optimizer, held])
 
 
 def _cost(found: Diagnosis) -> str:

@@ -32,7 +32,7 @@ class Forecast:
 
     method, encoder: by name
     parameters:      weights of the encoders that are kept
-    facts:           what encoders are shown: size, channels
+    facts, shown:    what encoders are shown: size, channels; and in words
     views:           operations that views are made by, in order
     training, held:  items trained on, and kept out to score on
     kept:            where items are kept once they are read, and why
@@ -47,6 +47,7 @@ class Forecast:
     encoder: str
     parameters: int
     facts: dict[str, Any]
+    shown: str
     views: list[str]
     batch: int
     optimizer: str
@@ -81,12 +82,13 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
         waiting = _waiting(step, training)
     per_epoch = plan.data.sampling.steps(batch, plan.data.population(source.only(kept)))
     epochs = plan.epochs or (plan.steps / per_epoch if plan.steps else step.epoch * step.steps / step.number)
-    encoders, pace = step.kept(), few / step.state()["pace"]["large"]
+    encoders, pace, seen = step.kept(), few / step.state()["pace"]["large"], plan.data.modality.values()
     return Forecast(
         method=plan.method.word,
         encoder=" + ".join(each.recipe.bare.word for each in encoders.values()),
         parameters=sum(_weights(each) for each in encoders.values()),
-        facts={name: fact for modality in plan.data.modality.values() for name, fact in modality.facts.items()},
+        facts={name: fact for one in seen for name, fact in one.facts.items() if not isinstance(fact, str)},
+        shown=", ".join(dict.fromkeys(one.shown for one in seen)),
         views=operations(plan.data.views),
         batch=batch,
         optimizer=plan.optimizer.word,

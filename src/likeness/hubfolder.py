@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,11 +213,25 @@ def _of_clip(folder: Path, role: str | None) -> Described:
 
 def clip_seen(config: Tree, shown: Tree, tower: str, folder: str) -> Tree:
     """How the input of a tower was prepared. shown: open_clip's `preprocess_cfg`"""
-    if tower == "text":
-        about = config["text_cfg"]
-        theirs = about.get("hf_tokenizer_name")
-        tokens = {"kind": "Pretrained", "path": folder} if theirs else {"kind": "ClipPieces"}
-        return {"kind": "Text", "tokens": tokens, "length": about.get("context_length", 77)}
-    size = json.loads(json.dumps(shown.get("size") or config["vision_cfg"].get("image_size", 224)))
+    return CLIP_SEEN[tower](config, shown, folder)
+
+
+def _clip_words(config: Tree, shown: Tree, folder: str) -> Tree:
+    about = config["text_cfg"]
+    named = about.get("hf_tokenizer_name") or about.get("hf_model_name")
+    tokens = {"kind": "Pretrained", "path": folder} if named else {"kind": "ClipPieces"}
+    asked = {**(about.get("tokenizer_kwargs") or {}), "mode": about.get("tokenizer_mode")}
+    odd = {name: value for name, value in asked.items() if value and value != USUAL[bool(named)].get(name)}
+    if odd:
+        raise WrongCall(f"{folder}: its texts were prepared with {odd}, which is not done here")
+    return {"kind": "Text", "tokens": tokens, "length": about.get("context_length", 77)}
+
+
+def _clip_pictures(config: Tree, shown: Tree, folder: str) -> Tree:
+    size = shown.get("size") or config["vision_cfg"].get("image_size", 224)
     known = {name: shown[name] for name in ("mean", "std") if shown.get(name)}
-    return {"kind": "Image", "channels": 3, "size": size[0] if isinstance(size, list) else size, **known}
+    return {"kind": "Image", "channels": 3, "size": max(size) if isinstance(size, list) else size, **known}
+
+
+USUAL = {False: {"clean": "lower"}, True: {"clean": "whitespace"}}  # what our tokens do as well, CLIP's and others
+CLIP_SEEN = {"image": _clip_pictures, "text": _clip_words}

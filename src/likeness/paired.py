@@ -20,7 +20,7 @@ from .evaluations.judge import scored
 from .evaluations.links import CONTENT
 from .evaluations.verdict import told
 from .evaluations.zero_shot import BARE, PROMPTS, class_space
-from .modalities.base import Baseline
+from .modalities.baseline import Baseline
 from .predictions import Predictions
 from .sources.base import Labels, Listed, Source, bare, numbered
 from .sources.shown import variants

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..folder import write_json
 from ..layout import SCORES
 from ..scoring import Question, keep, score
 from ..screen import console
+from ..sources.base import Source
 from .asked import Asked, name_bad, warnings_as_lines
 
 LONGEST = 18  # letters of a column's head: of a longer name the end is shown
@@ -45,7 +47,7 @@ def evaluate(
     items = asked.source(source)
     with warnings_as_lines(to):
         if searched["queries"]:
-            search = Search(items, **{**searched, "queries": asked.source(searched["queries"])})
+            search = Search(items, **{**searched, "queries": _queries(asked, searched["queries"])})
             found = score_search(asked.run, search, given, **how)
         else:
             found = score(asked.run, items, asked.source(test) if test else None, given, **how)
@@ -60,6 +62,14 @@ def evaluate(
         to.print(f" {note}", style="dim", markup=False)
     name_bad(to, found.quarantine)
     return report
+
+
+def _queries(asked: Asked, name: str) -> Source:
+    """Queries, by the columns that were named, unless these are the documents' alone."""
+    try:
+        return asked.source(name)
+    except WrongCall:
+        return replace(asked, columns={}).source(name)
 
 
 def drawn(cells: Sequence[Sequence[str]]) -> Table:

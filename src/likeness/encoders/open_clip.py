@@ -21,10 +21,11 @@ from .base import Encoder
 
 NET = "net."  # what the tower's own names stand behind
 FILED = {"image": "visual.", "text": "text."}  # what open_clip's stand behind
+SPREAD = "module."  # before all of them, where training was spread over devices
 FITTING = {"Image": "image", "Text": "text"}  # modality, named as its recipe is -> tower
-LEAST: dict[str, dict[str, Any]] = {  # of the tower that is not wanted, so that it costs nothing
-    "vision_cfg": {"layers": 1, "width": 64, "head_width": 64, "patch_size": 8, "image_size": 8},
-    "text_cfg": {"layers": 1, "width": 8, "heads": 1, "vocab_size": 8, "context_length": 8},
+LEAST: dict[str, dict[str, Any]] = {  # tower -> the other one, so small that it costs nothing
+    "text": {"vision_cfg": {"layers": 1, "width": 64, "head_width": 64, "patch_size": 8, "image_size": 8}},
+    "image": {"text_cfg": {"layers": 1, "width": 8, "heads": 1, "vocab_size": 8, "context_length": 8}},
 }
 EARLY = ("argmax", "eos", "first")  # where the vector is taken from: at no token that fills up
 
@@ -42,6 +43,8 @@ class OpenClip(Encoder):
     """What open_clip_config.json calls `model_cfg`; null: as `name` says."""
     tower: Literal["image", "text"] | None = None
     """Which half; null: the one that takes the data."""
+    padding: int | None = None
+    """The token that fills texts up, which some towers learned to overlook; null: as the tokenizer has."""
 
     def seeing(self, role: str, kind: str) -> Self:
         if self.tower is None and kind not in FITTING:
@@ -58,12 +61,11 @@ class OpenClip(Encoder):
         if self.config is not None:
             return deepcopy(self.config)
         library = _library()
-        found: dict[str, Any] | None = library.get_model_config(self.name) if self.name else None
+        if self.name is None:
+            raise WrongCall("OpenClip: say which model with name=, such as ViT-B-32, or give its config=")
+        found: dict[str, Any] | None = library.get_model_config(self.name)
         if found is None:
-            asked = (
-                f"no model {self.name!r}{meant(self.name, library.list_models())}" if self.name else "a name or config"
-            )
-            raise WrongCall(f"open_clip has {asked}" if self.name else f"OpenClip needs {asked}")
+            raise WrongCall(f"open_clip has no model {self.name!r}{meant(self.name, library.list_models())}")
         return found
 
     @property
@@ -91,9 +93,7 @@ class OpenClip(Encoder):
             WrongCall: it cannot build such a model.
         """
         config = _without_downloads(self.model)
-        config["vision_cfg" if self._tower == "text" else "text_cfg"] = LEAST[
-            "vision_cfg" if self._tower == "text" else "text_cfg"
-        ]
+        config |= LEAST[self._tower]
         known = {name: config[name] for name in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu") if name in config}
         _library()
         from open_clip.model import CustomTextCLIP
@@ -101,16 +101,16 @@ class OpenClip(Encoder):
         try:
             model = CustomTextCLIP(**known)
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise WrongCall(
-                f"open_clip cannot build {self.name or 'this model'}: {str(error).splitlines()[0]}"
-            ) from None
-        return ClipText(model.text) if self._tower == "text" else ClipImage(model.visual)
+            reason = str(error).splitlines()[0]
+            raise WrongCall(f"open_clip cannot build {self.name or 'this model'}: {reason}") from None
+        return ClipText(model.text, self.padding or 0) if self._tower == "text" else ClipImage(model.visual)
 
     def adapted(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Of the weights of both towers those of this one, under its own names."""
         from open_clip.model import convert_to_custom_text_state_dict
 
-        both = convert_to_custom_text_state_dict(dict(weights))
+        bare = {name.removeprefix(SPREAD): value for name, value in weights.items()}
+        both = convert_to_custom_text_state_dict(bare)
         start = FILED[self._tower]
         own = {f"{NET}{name.removeprefix(start)}": value for name, value in both.items() if name.startswith(start)}
         return own or weights
@@ -135,20 +135,21 @@ class ClipImage(nn.Module):
 class ClipText(nn.Module):
     """Tokens to features.
 
-    open_clip's text towers mask nothing: texts are filled up to the full length with the number that they learned to
+    open_clip's text towers mask nothing: texts are filled up to the full length with the token that they learned to
     overlook. Where tokens see only those before them, and the vector is taken from one of these, nothing is filled up.
     """
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: Any, padding: int) -> None:
         super().__init__()
         self.net: Any = net
+        self.padding = padding
         self.whole = net.attn_mask is None or net.cls_emb is not None or net.pool_type not in EARLY
 
     def forward(self, tokens: Padded) -> Tensor:
         length = self.net.context_length
-        ids = torch.where(tokens.mask, tokens.values, self.net.pad_id)[:, :length]
+        ids = torch.where(tokens.mask, tokens.values, self.padding)[:, :length]
         if self.whole:
-            whole: Tensor = self.net(F.pad(ids, (0, length - ids.shape[1]), value=self.net.pad_id))
+            whole: Tensor = self.net(F.pad(ids, (0, length - ids.shape[1]), value=self.padding))
             return whole
         from open_clip.transformer import text_global_pool
 

@@ -68,7 +68,7 @@ class Published:
     weights: Mapping[str, Tensor]
     width: int
     code: str
-    pooling: Pooling | None
+    pooling: Pooling | None = None
     dense: tuple[tuple[Dense, Mapping[str, Tensor]], ...] = ()
     unit: bool = False
 

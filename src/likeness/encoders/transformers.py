@@ -179,4 +179,6 @@ def _auto(config: Mapping[str, Any]) -> Any:
     quiet: Any = logging
     quiet.set_verbosity_error()  # it reports every head that is left out
     quiet.disable_progress_bar()
-    return AutoModelForTextEncoding if config.get("is_encoder_decoder") else AutoModel
+    named = config.get("architectures") or ()
+    encodes = config.get("is_encoder_decoder") or any(name.endswith("EncoderModel") for name in named)
+    return AutoModelForTextEncoding if encodes else AutoModel  # of T5 and its kin the half that reads

@@ -52,7 +52,7 @@ class Method(Recipe, ABC):
         if role is None and len(roles) > 1:
             names = " and ".join(roles)
             raise WrongCall(f"the source has the roles {names}: say which with role={next(iter(roles))}")
-        return ((role if role in roles else next(iter(roles)),),)
+        return ((next(iter(roles)) if role is None or role not in roles else role,),)
 
     def encoder_for(self, role: str) -> Encoder | None:
         """The network that is asked for to encode items of a role; None: it is to be chosen."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..chance import bits, uniform
 from ..chunks import buffers_kept
 from ..encoders import Kept
+from ..errors import WrongCall
 from ..objectives import Term
 from ..parts import Parts, Tower, mlp
 from ..views import Batch
@@ -49,17 +50,17 @@ class Generative(Method):
     """Width of the decoder's hidden layer."""
 
     def build(self) -> GenerativeParts:
-        assert self.role is not None
+        if self.channels is None or self.role is None:
+            raise WrongCall(f"{self.label()} hides patches of pictures, and {self.role} has no colour channels")
         parts = self.method.build()
         dim = self.method.keep(parts)[self.role].recipe.dim
-        return GenerativeParts(method=parts, decoder=mlp(dim, self.hidden, (self.channels or 3) * self.patches**2))
+        return GenerativeParts(method=parts, decoder=mlp(dim, self.hidden, self.channels * self.patches**2))
 
     def loss(self, parts: GenerativeParts, batch: Batch) -> dict[str, Term]:
         assert self.role is not None
         terms = self.method.loss(parts.method, batch)
-        tower: Tower = parts.method.tower
         for number, views in enumerate(batch[self.role].sizes()):
-            apart = self._reconstructed(tower, parts.decoder, views.data)
+            apart = self._reconstructed(parts.method.tower, parts.decoder, views.data)
             terms[f"reconstruct {number}" if number else "reconstruct"] = self.weight * apart
         return terms
 

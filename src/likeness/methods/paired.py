@@ -42,12 +42,15 @@ class Paired(Method, ABC):
 
     def towers(self, roles: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
         chosen = self.roles or tuple(roles)
+        have, how = (
+            ", ".join(roles),
+            "say which with roles=[ONE,OTHER], or name a column of the other: --columns text=NAME",
+        )
+        if not TWO <= len(chosen) <= self.most:
+            raise WrongCall(f"{self.label()} pairs two roles, the source has {have}: {how}")
         for role in chain(chosen, self.encoders, self.locked):
             if role not in roles:
-                raise WrongCall(f"there is no role {role!r}{meant(role, roles)} (the source has {', '.join(roles)})")
-        if not TWO <= len(chosen) <= self.most:
-            have, some = ", ".join(roles), ",".join([*roles][:TWO])
-            raise WrongCall(f"{self.label()} pairs two roles, the source has {have}: say which with roles=[{some}]")
+                raise WrongCall(f"there is no role {role!r}{meant(role, roles)} (the source has {have})")
         one, two, *rest = chosen
         alike = roles[one] == roles[two] and not self.encoders
         if self.shared and not alike:

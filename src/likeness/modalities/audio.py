@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..errors import Failed, WrongCall, counted
 from .audio_looks import drawn, gist, oddities
-from .base import Baseline, Looks, Modality, Train, Unreadable
+from .base import Looks, Modality, Unreadable
+from .baseline import Baseline, Train
 from .image import scattered
 from .mel import Mel, loudness
 from .waves import MINUTES, RATES, Recording, Wave, decoded, prepare, resampled, resembles

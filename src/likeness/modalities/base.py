@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +20,7 @@ from ..accelerator import pinned, sent
 from ..recipe import Recipe
 from ..stacks import Stack, interleaved, is_stack
 from .alone import Alone
+from .baseline import Baseline, Fitting, Ranker, Train
 
 GIST = 32  # rows and columns of the picture that near copies are told by: fine detail shows, and a million take 1 GB
 
@@ -103,28 +104,6 @@ class Looks:
     odd: tuple[str, ...] = ()
     traits: tuple[str, ...] = ()
     gist: NDArray[np.uint8] | None = None
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """Items as vectors to which nothing was taught: what an encoder must beat to be worth anything.
-
-    name:    what people call it: "raw pixels", "TF-IDF"
-    vectors: items as read -> (N, F) float32, compared by cosine
-    centred: whether the mean of the training items is taken from them first
-    note:    what a reader should know about it
-    """
-
-    name: str
-    vectors: Callable[[Sequence[Any]], Tensor]
-    centred: bool = False
-    note: str = ""
-
-
-Train = Iterable[Sequence[Any]]  # training items as read, a few at a time
-Fitting = Callable[[Train, int], Baseline]
-Scoring = Callable[[Sequence[Any]], NDArray[np.float32]]  # M queries as read -> (M, N) scores of N items
-Ranker = Callable[[Sequence[Any]], Scoring]  # N items as read -> how they are scored
 
 
 class Modality(Recipe, ABC):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Scoring
+from .baseline import Scoring
 from .tfidf import WORDS, Texts, whole
 
 SATURATION, LENGTH = 1.2, 0.75  # k1 and b as Lucene has them

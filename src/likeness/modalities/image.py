@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ..errors import Failed, counted
-from .base import Baseline, Looks, Modality, Train, Unreadable
+from .base import Looks, Modality, Unreadable
+from .baseline import Baseline, Train
 from .decode import SUFFIXES, Pixels, decoded, resembles
 from .header import header
 from .looks import drawn, gist, oddities

@@ -17,7 +17,8 @@ from pydantic import PositiveInt, PrivateAttr
 from ..errors import Failed, counted
 from ..stacks import Stack
 from .alone import Alone
-from .base import Baseline, Fitting, Looks, Modality, Ranker, Train, Unreadable
+from .base import Looks, Modality, Unreadable
+from .baseline import Baseline, Fitting, Ranker, Train
 from .grams import WORD
 from .remote import Remote
 from .tokens import OFTEN, TOKENS, Hashed, Tokens

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import Baseline, Train
+from .baseline import Baseline, Train
 
 ROOM = 2**27  # numbers that the vectors of all rows may take: 512 MB
 FEWEST, MOST = 256, 4096  # numbers a row where there is no room for one a word

@@ -248,7 +248,7 @@ def stored_tokenizer(path: str) -> bytes:
     """
     from ..whereabouts import HUB, find
 
-    folder = find(path if Path(path).exists() else f"{HUB}{path}").file.parent
+    folder = Path(path) if Path(path).is_dir() else find(f"{HUB}{path}").file.parent
     file = folder / TOKENIZER
     if not file.is_file():
         raise WrongCall(
