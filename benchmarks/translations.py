@@ -62,13 +62,14 @@ def peer(known: Pairs, seconds: float, seed: int, settings: Mapping[str, Any] = 
     """A SentenceTransformer trained for so many CPU seconds; its rate rises over a tenth of them and falls to 0."""
     import torch
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.losses import MultipleNegativesSymmetricRankingLoss
-    from sentence_transformers.models import StaticEmbedding
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
     torch.manual_seed(seed)
     words = tokenizer([text for pair in known for text in pair], settings["vocabulary"])
     model = SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=settings["dim"])], device="cpu")
-    loss = MultipleNegativesSymmetricRankingLoss(model, scale=settings["scale"])
+    both = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
+    loss = MultipleNegativesRankingLoss(model, scale=settings["scale"], **both)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings["rate"], weight_decay=0.0)
     began = time.process_time()
     for batch in batches(known, settings["batch"], seed):

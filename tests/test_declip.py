@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from two_roles import HEADS, MASK, METHODS, PICTURES, SPECIAL, VOCABULARY, WORDS, fitted, learner_of, seen
 
 import likeness
-from likeness.encoders import NgramBag
+from likeness.encoders import NgramBag, Projected, Residual, Saved, Transformers
 from likeness.encoders.masked import MaskedTokens, Masking
 from likeness.errors import WrongCall
 from likeness.methods import DeCLIP
@@ -208,6 +208,23 @@ def test_an_encoder_without_tokens_is_refused_in_plain_words() -> None:
     assert set(without.loss(learner_of(without).parts, seen(without))) == {"clip", "simsiam", "neighbours"}
 
 
+def test_which_encoders_say_something_of_each_token() -> None:
+    """What they promise is as wide as what they give, also of no texts at all."""
+    pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    bert = Transformers(config={"model_type": "bert", "vocab_size": VOCABULARY, **sizes})
+    pictures = Transformers(config={"model_type": "vit", "image_size": 16, "patch_size": 8, **sizes})
+    words = WORDS.filled({"vocabulary": VOCABULARY, "length": 40})
+    for encoder in (bert, words, Projected(encoder=words, dim=5), Saved(path="RUN", encoder=bert)):
+        assert encoder.token_dim == 8
+    for encoder in (pictures, NgramBag(), Projected(encoder=NgramBag(), dim=5), Residual()):
+        assert encoder.token_dim is None
+    for encoder in (bert, words, Projected(encoder=words, dim=5)):
+        net: Any = encoder.build()
+        for rows in (3, 0):
+            assert net.hidden(tokens(3)[slice(0, rows)]).shape == (rows, 40, 8)
+
+
 def table(folder: Path, shapes: Path) -> Path:
     """Pictures and captions, of which each third lacks one or the other."""
     rows = ["image,caption"]
@@ -244,13 +261,14 @@ def test_a_single_view_of_pictures_is_refused(tmp_path: Path, shapes: Path) -> N
         likeness.train(table(tmp_path, shapes), "declip", out=tmp_path / "no", steps=2, **{**SMALL, "image.views": 1})
 
 
-def test_siamese_views_cost_nothing_where_they_agree() -> None:
-    """And send nothing back through what is guessed."""
+def test_what_siamese_views_guess_sends_nothing_back() -> None:
+    """Values and gradients are those of SimSiam's loss, and 1."""
     siamese = Siamese(4, (6, 6), 5).eval()
     one = torch.randn(3, 4, requires_grad=True)
     term = siamese([Embeddings(one, Origin(torch.arange(3), torch.full((3,), view))) for view in (0, 1)])
     z = siamese.projector(one)
     expected = 1 - F.cosine_similarity(siamese.predictor.net(z), z.detach())
-    assert float(term.total / term.count) == pytest.approx(float(expected.mean()))
-    given = torch.autograd.grad(term.total / term.count, one)[0]
+    value = term.total / term.count
+    torch.testing.assert_close(value, expected.mean())
+    given = torch.autograd.grad(value, one)[0]
     torch.testing.assert_close(given, torch.autograd.grad(expected.mean(), one)[0])

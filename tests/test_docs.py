@@ -11,6 +11,7 @@ So that pages may say what a user would type, budgets are cut to a second and st
 
 from __future__ import annotations
 
+import gzip
 import re
 import shlex
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from likeness.__main__ import main
@@ -60,7 +63,9 @@ def cut(code: str) -> str:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """What the pages speak of: photos/ and photos_test/ with three classes, query.jpg, items.csv, images.npy."""
+    """What the pages speak of: photos/ and photos_test/ with three classes, query.jpg, items.csv, images.npy, and
+    captions.parquet and notes.txt.gz.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_COLOR", "1")
     rng = np.random.default_rng(0)
@@ -72,6 +77,10 @@ def folder(tmp_path, monkeypatch):
     cv2.imwrite("query.jpg", picture(rng, 0))
     rows = [f"photos/{kind}/{n:04}.jpg,{kind},roll-{n % 4}" for kind in CLASSES for n in range(TRAIN)]
     Path("items.csv").write_text("\n".join(["file,class,roll", *rows]) + "\n")
+    paths = [f"photos/{kind}/{n:04}.jpg" for kind in CLASSES for n in range(TRAIN)]
+    words = [f"a {path.split('/')[1]} seen from above, number {n}" for n, path in enumerate(paths)]
+    pq.write_table(pa.table({"image": paths, "caption": words}), "captions.parquet")
+    Path("notes.txt.gz").write_bytes(gzip.compress("\n".join(words).encode()))
     np.save("images.npy", np.stack([picture(rng, n % len(CLASSES)) for n in range(TRAIN)]))
     return tmp_path
 

@@ -21,7 +21,7 @@ from .errors import Failed, WrongCall, counted
 from .forgetting import sample
 from .journey import Watch
 from .layout import CALL, CHECKPOINT, FINISHED, METRICS, RECIPE, SPACE, must_be_free
-from .loaded import LoadedEncoder, Towers, load, load_all
+from .loaded import LoadedEncoder, load, load_all
 from .logbook import Event
 from .plans import Once, Plan
 from .recipe import Recipe, looking_in
@@ -56,7 +56,7 @@ class Run:
         return load(self.path, encoder=deepcopy(self.module))
 
     @cached_property
-    def encoders(self) -> Towers:
+    def encoders(self) -> dict[str, LoadedEncoder]:
         """Role -> the encoder that was kept of it."""
         return load_all(self.path)
 

@@ -88,7 +88,7 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
         encoder=" + ".join(each.recipe.bare.word for each in encoders.values()),
         parameters=sum(_weights(each) for each in encoders.values()),
         facts={name: fact for one in seen for name, fact in one.facts.items() if not isinstance(fact, str)},
-        shown=", ".join(dict.fromkeys(one.shown for one in seen)),
+        shown=", ".join(dict.fromkeys(one.sight for one in seen)),
         views=operations(plan.data.views),
         batch=batch,
         optimizer=plan.optimizer.word,

@@ -7,9 +7,10 @@ from pathlib import Path
 from .encoders import Saved
 from .engine import device_of
 from .errors import WrongCall
+from .hubfolder import CONFIG
 from .loaded import LoadedEncoder
 from .modalities import Modality
-from .whereabouts import CONFIG, HUB, TIMM
+from .whereabouts import HUB, TIMM
 
 
 def public_encoder(text: str, beside: LoadedEncoder, device: str) -> LoadedEncoder:

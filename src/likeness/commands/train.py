@@ -113,7 +113,7 @@ def _encoders(session: Session) -> list[str]:
     """Which encoder sees what, those that are alike together."""
     data, found = session.plan.data, dict[tuple[str, str], list[str]]()
     for role, kept in session.untrained.items():
-        found.setdefault((kept.recipe.bare.word, data.modality[role].shown), []).append(role)
+        found.setdefault((kept.recipe.bare.word, data.modality[role].sight), []).append(role)
     return [f"{word} for {' and '.join(roles)}, {shown}" for (word, shown), roles in found.items()]
 
 

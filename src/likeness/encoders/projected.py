@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ..stacks import Stack, encoded
+from ..stacks import Stack
 from .base import Encoder
 from .published import Dense, Published
 
@@ -68,5 +68,5 @@ class ProjectedNet(nn.Module):
         return said
 
     def forward(self, stack: Stack) -> Tensor:
-        projected: Tensor = self.projection(encoded(stack, self.encoder))
+        projected: Tensor = self.projection(self.encoder(stack))
         return projected

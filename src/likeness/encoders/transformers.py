@@ -48,7 +48,7 @@ class Transformers(Encoder):
     def token_dim(self) -> int | None:
         with torch.device("meta"):
             net = self.build()
-            return int(net.net.config.hidden_size) if isinstance(net, TextFeatures) else None
+            return width_of(net.net) if isinstance(net, TextFeatures) else None
 
     def build(self) -> nn.Module:
         """The network from random weights.
@@ -150,9 +150,11 @@ class TextFeatures(nn.Module):
 
     def hidden(self, tokens: Padded) -> Tensor:
         """(N, L, dim) the tokens as the last layer leaves them."""
-        out = self.net(input_ids=tokens.values, attention_mask=tokens.mask.long())
-        hidden: Tensor = out["last_hidden_state"]
-        return hidden
+        values, mask = tokens.values, tokens.mask.long()
+        if not len(tokens):  # which many cannot take: one row, and nothing is made of it
+            values, mask = values.new_zeros(1, values.shape[1]), mask.new_ones(1, mask.shape[1])
+        hidden: Tensor = self.net(input_ids=values, attention_mask=mask)["last_hidden_state"]
+        return hidden[: len(tokens)]
 
     def told(self) -> dict[str, Any]:
         """What of it `Published` knows."""

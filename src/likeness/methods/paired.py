@@ -42,10 +42,7 @@ class Paired(Method, ABC):
 
     def towers(self, roles: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
         chosen = self.roles or tuple(roles)
-        have, how = (
-            ", ".join(roles),
-            "say which with roles=[ONE,OTHER], or name a column of the other: --columns text=NAME",
-        )
+        have, how = ", ".join(roles), "say which with roles=[ONE,OTHER], or name a column, as --columns text=NAME"
         if not TWO <= len(chosen) <= self.most:
             raise WrongCall(f"{self.label()} pairs two roles, the source has {have}: {how}")
         for role in chain(chosen, self.encoders, self.locked):

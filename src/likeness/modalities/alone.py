@@ -17,7 +17,7 @@ PIECES = """import tokenizers
 tokenizer = tokenizers.Tokenizer.from_file("{file}")
 tokenizer.enable_truncation({length})
 tokenizer.enable_padding(pad_id={padding})
-rows = tokenizer.encode_batch([{prompt}text for text in texts])
+rows = tokenizer.encode_batch({texts})
 ids, mask = (np.array([getattr(row, name) for row in rows]) for name in ("ids", "attention_mask"))
 inputs = {{"input_ids": ids, "attention_mask": mask}}"""
 
@@ -47,7 +47,8 @@ def of_grams(prompt: str, **fields: int) -> Alone:
 
 def of_pieces(prompt: str, tokenizer: bytes, length: int, padding: int) -> Alone:
     """For a tokenizer's pieces."""
-    code = PIECES.format(file=TOKENIZER, length=length, padding=padding, prompt=_before(prompt))
+    texts = f"[{_before(prompt)}text for text in texts]" if prompt else "texts"
+    code = PIECES.format(file=TOKENIZER, length=length, padding=padding, texts=texts)
     return Alone(TEXTS, code, {TOKENIZER: tokenizer}, public=True)
 
 

@@ -220,7 +220,7 @@ class Modality(Recipe, ABC):
         """What encoders of this modality are filled from: channels, size, vocabulary, ..."""
 
     @property
-    def shown(self) -> str:
+    def sight(self) -> str:
         """What an encoder sees of an item, in a few words."""
         return ", ".join(f"{value} {name if name != 'size' else 'px'}" for name, value in self.facts.items())
 

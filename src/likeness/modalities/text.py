@@ -144,7 +144,7 @@ class Text(Modality):
         return {**known, "length": self.length}
 
     @property
-    def shown(self) -> str:
+    def sight(self) -> str:
         return f"up to {self.length} {self.tokens.counted if self.tokens else 'tokens'}"
 
 

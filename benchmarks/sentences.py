@@ -1,0 +1,121 @@
+"""How alike are two sentences? Encoders that saw no score, judged by people's: Spearman's rank correlation of the cosines.
+
+    python benchmarks/sentences.py DATA/text
+    python benchmarks/sentences.py DATA/text --quick
+
+Trained on 34,025 sentences of Wikipedia and those of SNLI with human counterfactual edits (`simcse-ngrams`, `simcse`), or
+on the latter's pairs with their labels of entailment (`entailment`); no score is read. Beside them the same encoders before
+training and TF-IDF, fitted once on the same sentences and once on the training sentences of the set that asks. Settings
+were chosen on the development parts, `--ask dev`; the tests are STS-B's and SICK's.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grid
+import pyarrow.parquet as pq
+
+import likeness
+from likeness.scoring import Question, score
+
+SICK = {"sentence1": "sentence_A", "sentence2": "sentence_B", "score": "relatedness_score"}
+ASKED: dict[str, dict[str, tuple[str, str]]] = {  # part -> score -> what fits a baseline of its own, what asks
+    "test": {
+        "STS-B": ("stsb/en_train.parquet", "stsb/en_test.parquet"),
+        "SICK": ("sick/train.parquet", "sick/test.parquet"),
+    },
+    "dev": {
+        "STS-B": ("stsb/en_train.parquet", "stsb/en_dev.parquet"),
+        "SICK": ("sick/train.parquet", "sick/dev.parquet"),
+    },
+}
+LINES, PAIRS = "sentences.txt", "nli.parquet"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One row: a recipe, what it is trained on, and its settings."""
+
+    recipe: str
+    source: str
+    given: Mapping[str, Any]
+
+
+WAYS = {
+    "simcse-ngrams": Way("simcse-ngrams", LINES, {"epochs": 2, "batch": 256}),
+    "simcse": Way("simcse", LINES, {"epochs": 1, "batch": 128, "dim": 128, "depth": 2}),
+    "entailment": Way(
+        "simcse-supervised",
+        PAIRS,
+        {
+            "epochs": 10,
+            "batch": 256,
+            "encoder": {"kind": "NgramBag", "dropout": 0.3},
+            "temperature": 0.1,
+            "learning_rate": 0.003,
+            "columns": {"label": "gold_label"},
+        },
+    ),
+}
+QUICK = {"steps": 20, "epochs": None}
+
+
+def sources(data: Path, work: Path) -> dict[str, str]:
+    """What is trained on: lines of text, and pairs with their label of entailment."""
+    pairs = pq.read_table(data / "nli_cad/train.parquet")
+    with gzip.open(data / "wiki_sentences.txt.gz", "rt", encoding="utf-8") as file:
+        lines = [line.strip() for line in file]
+    lines += [*pairs["sentence1"].to_pylist(), *pairs["sentence2"].to_pylist()]
+    (work / LINES).write_text("\n".join(dict.fromkeys(" ".join(line.split()) for line in lines)), encoding="utf-8")
+    pq.write_table(pairs.select(["sentence1", "sentence2", "gold_label"]), work / PAIRS)
+    return {name: str(work / name) for name in (LINES, PAIRS)}
+
+
+def read(path: str) -> Any:
+    return likeness.read(path, columns=SICK if "sick" in path else None)
+
+
+def done(job: grid.Job, data: Path, lines: str, part: str, work: Path) -> list[grid.Row]:
+    """Train and ask both sets; TF-IDF fitted on what was trained on, then on each set's own training sentences."""
+    run, seconds = grid.trained(job, work)
+    how: dict[str, Any] = {"device": "cpu", "workers": 1}
+    question = Question(baselines=("tfidf-char",))
+    scores, own = {}, {}
+    for name, (fitting, asking) in ASKED[part].items():
+        test = read(str(data / asking))
+        scores[name] = score(run.path, likeness.read(lines), test, question, **how).report["scores"]["spearman"]
+        fitted = score(run.path, read(str(data / fitting)), test, question, **how).report["scores"]["spearman"]
+        own[name] = {column: fitted[column] for column in ("raw", "tfidf-char")}
+    rows = grid.rows(job, scores, run, seconds)
+    for column in ("raw", "tfidf-char"):
+        kept = {name: grid.plain(line[column]) for name, line in own.items()}
+        row = {"row": f"{grid.NAMES[column]}, fitted on the set's own", "seed": None, "key": f"own-{column}-{job.data}"}
+        rows.append({**row, "scores": kept})
+    return rows
+
+
+def main() -> None:
+    parser = grid.asking(__doc__, "the folder with wiki_sentences.txt.gz, nli_cad/, stsb/ and sick/")
+    parser.add_argument("--ask", default="test", choices=("test", "dev"))
+    parser.add_argument("--rows", nargs="*", default=list(WAYS), choices=list(WAYS))
+    call = grid.told(parser)
+    files = sources(call.data, call.work)
+    asked = tuple(str(call.data / path) for pair in ASKED[call.ask].values() for path in pair)
+    jobs = []
+    for seed in range(call.seeds):
+        for row in call.rows:
+            way = WAYS[row]
+            given = {**way.given, **(QUICK if call.quick else {})}
+            jobs.append(grid.Job(row, way.recipe, seed, files[way.source], asked, given))
+    name = "-".join(["sentences", *(["dev"] if call.ask == "dev" else []), *(["quick"] if call.quick else [])])
+    said = {"command": grid.command(), "score": "Spearman"}
+    grid.kept(name, jobs, lambda job: done(job, call.data, files[LINES], call.ask, call.work), [*ASKED["test"]], said)
+
+
+if __name__ == "__main__":
+    main()
