@@ -3,9 +3,9 @@
     python benchmarks/few_labels.py DATA/text
     python benchmarks/few_labels.py DATA/text --quick
 
-`simcse-ngrams`, with its own settings, is trained on the training texts without their labels. Then logistic regression is
-fitted to 1, 5 and 10 labels a class, on the encoder's vectors, on those of the encoder before training and on TF-IDF of
-words: means over 20 draws of the labels. `all` has every label. Nothing was tuned.
+`simcse-ngrams`, with its own settings, is trained on the training texts without their labels. Then logistic regression
+is fitted to 1, 5 and 10 labels a class, on the encoder's vectors, on those of the encoder before training and on TF-IDF
+of words: means over 20 draws of the labels. `all` has every label. Nothing was tuned.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def files(data: Path, name: str, work: Path) -> tuple[str, str]:
 def done(job: grid.Job, work: Path) -> list[grid.Row]:
     """Train without labels, then judge with few of them and with all."""
     run, seconds = grid.trained(job, work)
-    source, test = likeness.read(job.source), likeness.read(job.asked[0])
+    source, test = likeness.read(job.source), likeness.read(job.asked[-1])
     first = likeness.load(run.path, untrained=True)
     spaces = {
         "encoder": (run.space, run.encoder.embed(test)),
@@ -60,7 +60,9 @@ def main() -> None:
     for name in SETS:
         train, test = files(call.data, name, call.work)
         given = QUICK if call.quick else GIVEN
-        jobs = [grid.Job("simcse-ngrams", "simcse-ngrams", seed, train, (test,), given) for seed in range(call.seeds)]
+        jobs = [
+            grid.Job("simcse-ngrams", "simcse-ngrams", seed, train, (train, test), given) for seed in range(call.seeds)
+        ]
         print(name)
         place = f"labels-{name}" + ("-quick" if call.quick else "")
         grid.kept(place, jobs, partial(done, work=call.work), [*SCORES.values()], {"command": grid.command()})

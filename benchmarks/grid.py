@@ -1,7 +1,7 @@
 """What the grids on texts share: rows written as they come, encoders found again by fingerprint, and one table.
 
-A run folder is used again where its recipe, seed and data are the same; one that was interrupted is trained anew, so that
-its time is known. Times are CPU seconds of all threads, so that other work on the machine does not enter.
+A run folder is used again where its recipe, seed and data are the same; one that was interrupted is trained anew, so
+that its time is known. Times are CPU seconds of all threads, so that other work on the machine does not enter.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Row = dict[str, Any]  # row, seed, key, scores: name -> value, low, high; and, o
 
 @dataclass(frozen=True)
 class Job:
-    """One row of the table, one seed. asked: the files that it is judged by"""
+    """One row of the table, one seed. asked: the files that it is judged by, and that baselines are fitted on"""
 
     row: str
     recipe: str
@@ -47,7 +47,7 @@ class Job:
     @property
     def data(self) -> str:
         """Equal for the same files, whatever they are called."""
-        return sha256(b"".join(map(_digest, (self.source, *self.asked)))).hexdigest()[:12]
+        return sha256(b"".join(map(_digest, self.asked))).hexdigest()[:12]
 
     @property
     def fingerprint(self) -> str:

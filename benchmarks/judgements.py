@@ -3,8 +3,8 @@
     python benchmarks/judgements.py DATA/text/cranfield
     python benchmarks/judgements.py DATA/text/cranfield --quick
 
-Trained on the documents alone: `ranking` on pairs of title and abstract, `simcse-ngrams` on title and abstract as one text.
-No query and no judgement is seen in training, and nothing was tuned: recipes have their own settings. Judged by
+Trained on the documents alone: `ranking` on pairs of title and abstract, `simcse-ngrams` on both as one text. No query
+and no judgement is seen in training, and nothing was tuned: recipes have their own settings. Judged by
 `likeness evaluate RUN documents.csv --queries queries.csv --qrels FILE`, beside BM25 and TF-IDF of words.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 import grid
 
 SCORES = ("ndcg@10", "mrr", "map", "recall@100")
-GIVEN: dict[str, dict[str, Any]] = {"ranking": {"epochs": 40}, "simcse-ngrams": {"epochs": 40}}
+GIVEN: dict[str, dict[str, Any]] = {"ranking": {"epochs": 20}, "simcse-ngrams": {"epochs": 20}}
 QUICK = {"epochs": 2}
 
 

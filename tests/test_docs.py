@@ -63,7 +63,7 @@ def cut(code: str) -> str:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """What the pages speak of: photos/ and photos_test/ with three classes, query.jpg, items.csv, images.npy, and
+    """What the pages speak of: photos/ and photos_test/ with three classes, query.jpg, items.csv, images.npy, and texts:
     captions.parquet and notes.txt.gz.
     """
     monkeypatch.chdir(tmp_path)
@@ -82,7 +82,25 @@ def folder(tmp_path, monkeypatch):
     pq.write_table(pa.table({"image": paths, "caption": words}), "captions.parquet")
     Path("notes.txt.gz").write_bytes(gzip.compress("\n".join(words).encode()))
     np.save("images.npy", np.stack([picture(rng, n % len(CLASSES)) for n in range(TRAIN)]))
+    write_sentences(words)
     return tmp_path
+
+
+def write_sentences(words):
+    """pairs.csv, nli.csv, sts.csv and intents.csv of some texts."""
+    words = [text.replace(",", "") for text in words]
+    labels = ("entailment", "neutral", "contradiction")
+    tables = {
+        "pairs.csv": ["question,answer", *(f"where is {text},it is {text}" for text in words)],
+        "nli.csv": [
+            "premise,hypothesis,label",
+            *(f"{text},{text} {n % 5},{labels[n % 3]}" for n, text in enumerate(words)),
+        ],
+        "sts.csv": ["sentence1,sentence2,score", *(f"{text},{text} {n % 5},{n % 6}" for n, text in enumerate(words))],
+        "intents.csv": ["text,label", *(f"{text},{text.split()[1]}" for text in words)],
+    }
+    for name, rows in tables.items():
+        Path(name).write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def picture(rng, kind):

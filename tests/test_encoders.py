@@ -10,7 +10,7 @@ from torch import nn
 from likeness.encoders import Encoder, Own, Residual, Timm
 from likeness.encoders.defaults import default_encoder
 from likeness.errors import WrongCall
-from likeness.modalities import Image, Modality
+from likeness.modalities import Modality
 
 
 @pytest.mark.parametrize("channels", [1, 3, 13])
@@ -111,8 +111,8 @@ def test_what_cannot_be_built_again_says_how() -> None:
 
 
 def test_defaults() -> None:
-    assert default_encoder(Image(), torch.device("cpu")) == Residual()
-    assert default_encoder(Image(), torch.device("cuda")) == Timm(name="resnet18")
+    assert default_encoder("Image", torch.device("cpu")) == Residual()
+    assert default_encoder("Image", torch.device("cuda")) == Timm(name="resnet18")
     for name, kind in Encoder.names().items():
         assert kind.label() == name
     assert "Image" in Modality.names()

@@ -17,8 +17,8 @@ from PIL import Image as Pillow
 from torch import Tensor, nn
 
 from likeness.api import steps
-from likeness.choice import plan_of
 from likeness.catalogue import catalogue
+from likeness.choice import plan_of
 from likeness.encoders import Residual, Timm
 from likeness.engine import Engine, with_shared_norm
 from likeness.errors import WrongCall

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import likeness
-from likeness.choice import plan_of
 from likeness.chance import shuffled
+from likeness.choice import plan_of
 from likeness.errors import WrongCall
 from likeness.keyvalue import pair
 from likeness.sources.base import Labels, Listed, Source, numbered

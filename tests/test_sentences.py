@@ -21,6 +21,7 @@ from likeness.modalities import Text
 from likeness.modalities.base import Names
 from likeness.modalities.text_augment import TextAugmentation
 from likeness.modalities.tokens import Trained
+from likeness.scoring import score
 from likeness.sources.triples import triples
 from likeness.stacks import Padded
 
@@ -87,7 +88,7 @@ def test_a_softmax_head_teaches_what_tells_labels(tmp_path: Path) -> None:
     from sklearn.linear_model import LogisticRegression
 
     source = written(tmp_path / "nli.csv", table(), "sentence1 sentence2 label")
-    run = likeness.train(source, "sbert-nli", out=tmp_path / "run", steps=100, **QUICK, **RATE)
+    run = likeness.train(source, "sbert-nli", out=tmp_path / "run", steps=80, **QUICK, **RATE)
 
     def right(untrained: bool) -> float:
         encoder = likeness.load(run.path, role="sentence1", untrained=untrained)
@@ -144,7 +145,7 @@ def test_labels_are_named_where_they_are_called_otherwise(tmp_path: Path) -> Non
     import pyarrow as pa
 
     plain = likeness.read(pa.table({name: NLI[name] for name in ("premise", "hypothesis")}))
-    with pytest.raises(WrongCall, match="has no column label .*columns=label=COLUMN"):
+    with pytest.raises(WrongCall, match=r"has no column label .*columns=label=COLUMN"):
         triples(plain, ("entailment", "contradiction"))
     with pytest.raises(WrongCall, match="no pair has the label 'yes', but 'contradiction', 'entailment', 'neutral'"):
         triples(likeness.read(pa.table(NLI)), ("yes", "no"))
@@ -152,16 +153,14 @@ def test_labels_are_named_where_they_are_called_otherwise(tmp_path: Path) -> Non
     assert triples(ready, ("entailment", "contradiction")) is ready
 
 
-def test_what_was_held_out_of_triples_is_scored_in_the_table_itself(tmp_path: Path, shell: Shell) -> None:
+def test_what_was_held_out_of_triples_is_scored_in_the_table_itself(tmp_path: Path) -> None:
     written(tmp_path / "nli.csv", table(), "sentence1 sentence2 label")
-    bag = "{kind: NgramBag, dim: 8, tokens: {kind: Hashed, buckets: 512}}"
-    quick = ["steps=2", "batch=16", "workers=0", f"encoder={bag}"]
-    done = shell("train", "nli.csv", "simcse-supervised", *quick, "--out", "run", "--device", "cpu")
-    assert done.code == 0, done.err
-    assert "100 items of sentence1, sentence2 and negative · 10 held out" in done.out
-    scored = shell("evaluate", "run", "nli.csv", "--json")
-    assert scored.code == 0, scored.err
-    assert json.loads(scored.out)["items"]["test"] == 10
+    bag = {"kind": "NgramBag", "dim": 8, "tokens": {"kind": "Hashed", "buckets": 512}}
+    quick = {**QUICK, "encoder": bag, "holdout": None, "steps": 2}
+    run = likeness.train(tmp_path / "nli.csv", "simcse-supervised", out=tmp_path / "run", **quick)
+    assert run.summary.items == 100
+    found = score(run.path, likeness.read(tmp_path / "nli.csv"))
+    assert (found.report["items"]["test"], found.note) == (10, "test: the items held out")
 
 
 # The transformer ------------------------------------------------------------------------------------------------------

@@ -264,9 +264,11 @@ def own(**fields: Any) -> tuple[Encoder, Text]:
     return recipe.filled(modality.facts), modality
 
 
-def bert(tmp_path: Path, how: str = "mean", **fields: Any) -> tuple[Encoder, Text]:
-    KINDS["bert"]().save_pretrained(tmp_path / "bert")
+def bert(tmp_path: Path, how: str = "mean", kind: str = "bert", **fields: Any) -> tuple[Encoder, Text]:
+    KINDS[kind]().save_pretrained(tmp_path / "bert")
     made_tokenizer().save_pretrained(tmp_path / "bert")
+    if kind == "qwen2":  # for which transformers makes tokens of its own
+        transformers.AutoTokenizer.from_pretrained(tmp_path / "bert").save_pretrained(tmp_path / "bert")
     _, modality = encoder_of(tmp_path / "bert")
     config = json.loads((tmp_path / "bert/config.json").read_text())
     return Transformers(config=config, pooling=how, **fields), modality
@@ -277,6 +279,7 @@ ENCODERS: dict[str, Callable[[Path], tuple[Encoder, Text]]] = {
     "transformer, first token": lambda _: own(pooling="cls"),
     "bert": bert,
     "bert, last token, unit": lambda folder: bert(folder, "last", unit=True),
+    "qwen2": lambda folder: bert(folder, "last", "qwen2"),
     "projected": lambda folder: (Projected(encoder=own()[0], dim=8), own()[1]),
     "prompted": lambda folder: (own()[0], own()[1].model_copy(update={"prompt": 'say "red": '})),
 }
@@ -351,6 +354,11 @@ def test_what_they_cannot_hold_is_said_in_one_line(tmp_path: Path) -> None:
             export(bag, format, tmp_path / "out")
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "out").exists()
+    recipe, modality = bert(tmp_path, kind="qwen2")
+    modality = modality.model_copy(update={"tokens": own()[1].tokens})
+    with pytest.raises(Failed, match="other tokens for qwen2 than this encoder was trained with"):
+        export(kept(tmp_path / "qwen2", recipe, modality), "hf", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     recipe, modality = ENCODERS["projected"](tmp_path)
     with pytest.raises(Failed, match=r"no place for the linear map.*sentence-transformers and onnx have"):
         export(kept(tmp_path / "projected", recipe, modality), "hf", tmp_path / "out")

@@ -34,7 +34,7 @@ def fitted(method: Contrasted, roles: dict[str, str], text: Any = WORDS) -> Cont
     if "image" in roles and method.embed_dim is None:
         method = method.model_copy(update={"embed_dim": 6})
     towers = method.towers(roles)
-    chosen = {role: method.encoder_for(role) or ENCODERS.get(role, text) for role in roles}
+    chosen = {role: method.encoder_for(role, "") or ENCODERS.get(role, text) for role in roles}
     facts = {**FACTS, **{role: TEXT for role in roles if role != "image"}}
     return method.with_encoders(towers, chosen).filled(facts).filled(facts)
 

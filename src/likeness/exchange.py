@@ -24,6 +24,7 @@ from .parts import evaluating
 from .stacks import encoded
 
 ROWS = (1, 3, 5)  # that a folder is asked for when it is read back
+SAID = ["a text", "and another one", "It's 2,000 BLUE circles & more!"]  # which must be read alike
 THEIRS = "sentence_transformers.models."  # where every version of it finds its modules
 FLAGS = {POOLED[new]: old for old, new in OLD.items()}  # how we pool -> what every version of it calls that
 READABLE = {"image_processor_type": "ViTImageProcessor", "do_resize": True, "do_rescale": True, "do_normalize": True}
@@ -92,10 +93,16 @@ def published(loaded: LoadedEncoder, recipe: Encoder, format: str) -> Published:
 
 def read_back(loaded: LoadedEncoder, recipe: Encoder, folder: Path) -> float | None:
     """Largest difference between its features and those of the folder, read again; None where transformers is not
-    installed."""
+    installed.
+
+    Raises:
+        Failed: transformers reads other tokens from it.
+    """
     if find_spec("transformers") is None:
         return None
     about = published(loaded, recipe, "")
+    if about.pooling is not None:
+        _must_read_alike(folder, loaded.modality, about.config["model_type"])
     known = {"pooling": about.pooling, "dense": tuple(layer for layer, _ in about.dense), "unit": about.unit}
     module = Saved(path=str(folder), encoder=Transformers(config=dict(about.config), **known)).build()
     chance, found = torch.Generator().manual_seed(0), [0.0]
@@ -106,6 +113,22 @@ def read_back(loaded: LoadedEncoder, recipe: Encoder, folder: Path) -> float | N
             difference = (ours - encoded(data, module)).abs().max() / max(1.0, float(ours.abs().max()))
             found.append(float(difference))
     return max(found)
+
+
+def _must_read_alike(folder: Path, modality: Modality, kind: str) -> None:
+    """transformers has tokenizers of its own for some networks, whatever their tokenizer.json says."""
+    from transformers import AutoTokenizer
+
+    theirs = AutoTokenizer.from_pretrained(folder)(SAID, padding=True, truncation=True, return_tensors="pt")
+    ours = modality.model_copy(update={"prompt": ""}).plain([modality.read(text) for text in SAID])
+    seen = [
+        values * mask.long()
+        for values, mask in ((theirs["input_ids"], theirs["attention_mask"]), (ours.values, ours.mask))
+    ]
+    if not seen[0].equal(seen[1]):
+        raise Failed(
+            f"transformers reads other tokens for {kind} than this encoder was trained with: --format onnx keeps them"
+        )
 
 
 def _network(about: Published, folder: Path) -> Iterator[Path]:

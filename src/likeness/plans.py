@@ -99,7 +99,7 @@ class Once(Plan):
             data = data if weights is None else shown(data, weights)
         towers = method.towers(source.roles)
         chosen = {
-            role: (method.encoder_for(role) or default_encoder(kind, engine.device)).seeing(role, kind)
+            role: (method.encoder_for(role, kind) or default_encoder(kind, engine.device)).seeing(role, kind)
             for role, kind in ((role, source.roles[role]) for role in chain(*towers))
         }
         reads = {role: encoder.reads for role, encoder in chosen.items()}
@@ -254,8 +254,7 @@ def must_take(kept: Kept, modality: Modality) -> None:
     """
     why = takes(kept, modality)
     if why is not None:
-        facts = ", ".join(f"{name} {value}" for name, value in modality.facts.items())
-        raise WrongCall(f"encoder {kept.recipe.bare.label()} cannot take the data ({facts}): {why}")
+        raise WrongCall(f"encoder {kept.recipe.bare.label()} cannot take the data ({modality.sight}): {why}")
 
 
 def must_take_views(kept: Kept, modality: Modality, augmentation: Augmentation) -> None:

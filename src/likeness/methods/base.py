@@ -54,8 +54,8 @@ class Method(Recipe, ABC):
             raise WrongCall(f"the source has the roles {names}: say which with role={next(iter(roles))}")
         return ((next(iter(roles)) if role is None or role not in roles else role,),)
 
-    def encoder_for(self, role: str) -> Encoder | None:
-        """The network that is asked for to encode items of a role; None: it is to be chosen."""
+    def encoder_for(self, role: str, modality: str) -> Encoder | None:
+        """The network that is asked for to encode items of a role, which are of a modality; None: it is chosen."""
         encoder: Encoder | None = getattr(self, "encoder", None)
         return encoder
 

@@ -30,7 +30,7 @@ class Paired(Method, ABC):
     encoder: Encoder | None = None
     """The network of all roles that have none of their own; null: chosen for the modality and the machine."""
     encoders: dict[str, Encoder] = Field(default_factory=dict)
-    """Role -> its own network: encoders.image=timm:resnet18."""
+    """Role, or modality -> its own network: encoders.image=timm:resnet18."""
     shared: bool | None = None
     """Whether one network serves both roles; null: where they are of one modality, and have none of their own."""
     embed_dim: PositiveInt | None = None
@@ -45,7 +45,7 @@ class Paired(Method, ABC):
         have, how = ", ".join(roles), "say which with roles=[ONE,OTHER], or name a column, as --columns text=NAME"
         if not TWO <= len(chosen) <= self.most:
             raise WrongCall(f"{self.label()} pairs two roles, the source has {have}: {how}")
-        for role in chain(chosen, self.encoders, self.locked):
+        for role in chain(chosen, set(self.encoders) - {kind.lower() for kind in roles.values()}, self.locked):
             if role not in roles:
                 raise WrongCall(f"there is no role {role!r}{meant(role, roles)} (the source has {have})")
         one, two, *rest = chosen
@@ -54,8 +54,8 @@ class Paired(Method, ABC):
             raise WrongCall(f"shared=true: {one} ({roles[one]}) and {two} ({roles[two]}) cannot have one encoder")
         return ((one, two, *rest),) if (alike if self.shared is None else self.shared) else ((one,), (two, *rest))
 
-    def encoder_for(self, role: str) -> Encoder | None:
-        return self.encoders.get(role, self.encoder)
+    def encoder_for(self, role: str, modality: str) -> Encoder | None:
+        return self.encoders.get(role) or self.encoders.get(modality.lower(), self.encoder)
 
     def with_encoders(self, towers: Sequence[Sequence[str]], chosen: Mapping[str, Encoder]) -> Self:
         must_be_trained({role: chosen[role] for role in self.locked if role in chosen})
