@@ -165,6 +165,8 @@ def told(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def command() -> str:
     """What repeats it, without this machine's folders."""
     script, data, *rest = sys.argv
+    if "--work" in rest:
+        del rest[rest.index("--work") : rest.index("--work") + 2]
     return " ".join(["python", f"benchmarks/{Path(script).name}", f"DATA/{Path(data).name}", *rest])
 
 

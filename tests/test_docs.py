@@ -94,7 +94,7 @@ def write_sentences(words):
         "pairs.csv": ["question,answer", *(f"where is {text},it is {text}" for text in words)],
         "nli.csv": [
             "premise,hypothesis,label",
-            *(f"{text},{text} {n % 5},{labels[n % 3]}" for n, text in enumerate(words)),
+            *(f"{words[n // 3]},{text},{labels[n % 3]}" for n, text in enumerate(words)),
         ],
         "sts.csv": ["sentence1,sentence2,score", *(f"{text},{text} {n % 5},{n % 6}" for n, text in enumerate(words))],
         "intents.csv": ["text,label", *(f"{text},{text.split()[1]}" for text in words)],

@@ -138,6 +138,8 @@ def test_what_contradicts_a_premise_is_its_hard_negative() -> None:
     assert [found.raw("negative", row) for row in range(3)] == [["it is dry", "it burns"], None, None]
     assert list(found.ids) == ["0", "2", "5"]
     assert found.only(np.array([0])).raw("negative", 0) == ["it is dry", "it burns"]
+    apart = {name: NLI[name][1:3] for name in NLI}  # nothing contradicts what is entailed: no such role
+    assert list(triples(likeness.read(pa.table(apart)), ("entailment", "contradiction")).roles) == [*NLI][:2]
     assert "3 pairs of 'entailment', 1 with a 'contradiction' of the same premise" in found.notes[-1]
 
 

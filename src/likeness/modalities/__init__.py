@@ -4,6 +4,7 @@ from .audio import Audio
 from .audio_augment import AudioAugmentation
 from .augment import ImageAugmentation
 from .base import Augmentation, Modality, Names, Prepared, Unreadable
+from .clip_pieces import ClipPieces as ClipPieces
 from .image import Image, default_size
 from .several import Several
 from .text import Text

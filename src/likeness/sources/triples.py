@@ -36,7 +36,7 @@ class Triples(Chosen):
     @property
     def roles(self) -> Mapping[str, str]:
         pair = self.whole.roles
-        return {**pair, NEGATIVE: pair[[*pair][1]]}
+        return {**pair, **({NEGATIVE: pair[[*pair][1]]} if any(self._lacking) else {})}
 
     def raw(self, role: str, row: int) -> Any:
         if role != NEGATIVE:
