@@ -30,7 +30,7 @@ from likeness.scoring import Question, score
 SIDES = ("en", "de")
 SCORES = ("en>de r@1", "de>en r@1", "en>de r@10", "de>en r@10")
 PEER = "StaticEmbedding"
-SETTINGS = {"vocabulary": 30_000, "dim": 512, "batch": 512, "rate": 0.03, "scale": 20.0}
+SETTINGS = {"vocabulary": 30_000, "dim": 512, "batch": 512, "rate": 0.2, "scale": 10.0}
 QUICK = 2  # epochs
 
 Pairs = Sequence[tuple[str, str]]

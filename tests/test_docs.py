@@ -63,8 +63,8 @@ def cut(code: str) -> str:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """What the pages speak of: photos/ and photos_test/ with three classes, query.jpg, items.csv, images.npy, and texts:
-    captions.parquet and notes.txt.gz.
+    """What the pages speak of: photos/ and photos_test/ with three classes, query.jpg, items.csv, images.npy, and
+    texts: captions.parquet, notes.txt.gz, and tables of pairs.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_COLOR", "1")

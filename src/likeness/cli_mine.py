@@ -24,9 +24,9 @@ def mine(
     columns: options.Columns = "",
     exclude: options.Exclude = None,
     role: options.Role = "",
-    allow: options.Allow = None,
-    device: options.Device = "auto",
     workers: options.Workers = 2,
+    device: options.Device = "auto",
+    allow: options.Allow = None,
     json_: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:

@@ -49,7 +49,7 @@ class Bag(nn.Module):
         self.dropout = dropout
         drawn = torch.randn(buckets, dim) / dim**0.5
         telling = None if frequencies is None else unpacked_frequencies(frequencies)
-        self.weight = nn.Parameter(drawn if telling is None else drawn * telling[:, None])
+        self.weight = nn.Parameter(drawn if telling is None else drawn * telling[:, None].to(drawn.device))
 
     def forward(self, bags: Packed) -> Tensor:
         """Unit vectors; zero where a text has no n-gram at all."""
