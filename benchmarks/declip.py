@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import shutil
 import statistics
 import sys
 import time
@@ -97,6 +98,7 @@ def done(job: Job) -> list[dict[str, Any]]:
     marks = [time.process_time() for _ in islice(likeness.steps(source, recipe, steps=1000, **given), WARM + TIMED)]
     steps = max(round(job.seconds / ((marks[-1] - marks[WARM - 1]) / TIMED)), 1)
     began, folder = time.process_time(), Path(job.work) / f"{job.row.replace(' ', '-').replace(',', '')}-{job.key}"
+    shutil.rmtree(folder, ignore_errors=True)  # one that was interrupted: its seconds are not known
     run = likeness.train(source, recipe, out=folder, steps=steps, **given)
     seconds = round(time.process_time() - began, 1)
     scores = score(run.path, source, likeness.read(job.test), device="cpu", workers=1).report["scores"]

@@ -80,22 +80,28 @@ def read(path: str) -> Any:
 
 
 def done(job: grid.Job, data: Path, lines: str, part: str, work: Path) -> list[grid.Row]:
-    """Train and ask both sets; TF-IDF fitted on what was trained on, then on each set's own training sentences."""
+    """Train and ask both sets, beside TF-IDF of each set's own training sentences; once also of what was trained on."""
     run, seconds = grid.trained(job, work)
-    how: dict[str, Any] = {"device": "cpu", "workers": 1}
-    question = Question(baselines=("tfidf-char",))
-    scores, own = {}, {}
-    for name, (fitting, asking) in ASKED[part].items():
-        test = read(str(data / asking))
-        scores[name] = score(run.path, likeness.read(lines), test, question, **how).report["scores"]["spearman"]
-        fitted = score(run.path, read(str(data / fitting)), test, question, **how).report["scores"]["spearman"]
-        own[name] = {column: fitted[column] for column in ("raw", "tfidf-char")}
+    own, other = (asked(run, data, part, None), asked(run, data, part, lines) if job.seed == 0 else {})
+    scores = {name: {column: line[column] for column in ("encoder", "untrained")} for name, line in own.items()}
     rows = grid.rows(job, scores, run, seconds)
-    for column in ("raw", "tfidf-char"):
-        kept = {name: grid.plain(line[column]) for name, line in own.items()}
-        row = {"row": f"{grid.NAMES[column]}, fitted on the set's own", "seed": None, "key": f"own-{column}-{job.data}"}
-        rows.append({**row, "scores": kept})
+    for what, found in (("the set's own", own), ("sentences.txt", other)):
+        for column in ("raw", "tfidf-char") if found else ():
+            kept = {name: grid.plain(line[column]) for name, line in found.items()}
+            row = {"row": f"{grid.NAMES[column]}, fitted on {what}", "seed": None, "scores": kept}
+            rows.append({**row, "key": f"{what}-{column}-{job.data}"})
     return rows
+
+
+def asked(run: likeness.Run, data: Path, part: str, lines: str | None) -> dict[str, Mapping[str, Any]]:
+    """Set -> column -> Spearman. lines: what TF-IDF is fitted on; None: the set's own training sentences"""
+    found = {}
+    for name, (fitting, asking) in ASKED[part].items():
+        source, test = likeness.read(lines) if lines else read(str(data / fitting)), read(str(data / asking))
+        question = Question(baselines=("tfidf-char",))
+        scores = score(run.path, source, test, question, device="cpu", workers=1).report["scores"]
+        found[name] = scores["spearman"]
+    return found
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain
@@ -24,8 +24,8 @@ from .methods import Method
 from .modalities import Augmentation, Modality
 from .parts import evaluating, shortened
 from .recipe import Recipe
-from .sources.base import Quarantine, Source
-from .sources.data import Data
+from .sources.base import Quarantine, Source, looked
+from .sources.data import Data, sniffed
 from .sources.feed import Feed
 from .sources.sampling import Shuffle
 from .starting import beginning, shown, shown_to, start_of, taught_by
@@ -37,6 +37,7 @@ from .views import Batch
 Training = Generator[Step, None, dict[str, Kept]]  # yields every step, returns the encoders kept
 
 BUDGET = "30m"
+PAIR = 2  # roles of an item that are to meet; a third one holds what they are not
 WORKERS = {True: 4, False: 16}  # most threads that read, where the encoder needs the cores itself, and where not
 
 
@@ -113,6 +114,7 @@ class Once(Plan):
             seconds_of(budget)
         method = method.with_encoders(towers, chosen).filled(facts)
         must_compare(method, data, self.data.batch)
+        must_meet(source, [*chain(*towers)][:PAIR])
         known: dict[str, Any] = {"data": data, "method": method, "budget": budget}
         if saved is not None:
             asked = {"fresh": saved.fresh, "lora": saved.lora}
@@ -233,6 +235,17 @@ def must_compare(method: Method, data: Data, batch: int | None) -> None:
             )
     if batch is not None and batch < least:
         raise WrongCall(f"{method.label()} compares items, and batch={batch}: take {least} at least")
+
+
+def must_meet(source: Source, roles: Sequence[str]) -> None:
+    """Refuse roles that no item has both of: without a pair nothing brings them together.
+
+    Raises:
+        WrongCall: there is none.
+    """
+    rows = chain(sniffed(source), range(len(source)))  # one is found soon, where there are any to speak of
+    if not any(all(looked(source.raw, role, row) is not None for role in roles) for row in rows):
+        raise WrongCall(f"{source.name}: none of {len(source):,} items has {' and '.join(roles)}: nothing is paired")
 
 
 def takes(kept: Kept, modality: Modality, size: int | None = None) -> str | None:

@@ -20,6 +20,7 @@ from ..sources.base import Source
 from ..sources.kept_where import foretold
 from ..sources.labelled import strangers
 from .asked import name_bad
+from .doctor import show
 
 
 def train(
@@ -65,6 +66,9 @@ def _led(to: Console, session: Session, call: Call, resume: bool, tell: Callable
     _ending(to, session, session.summary, str(call.source))
 
 
+TOLD = {"score": "sbert-sts", "label": "sbert-nli"}  # columns of pairs -> the recipe that learns from them
+
+
 def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
     """What will be done and why, before anything starts; recipe: as it was named, if it was."""
     plan, data, source = session.plan, session.plan.data, session.source
@@ -97,8 +101,7 @@ def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
         "items kept": foretold(session.training, data.read, data.views, data.cache, session.engine.device),
         **_place(session, resume),
     }
-    for name, text in lines.items():
-        to.print(f" {name.strip():<14} {text}", markup=False)
+    show(to, [(name.strip(), text) for name, text in lines.items()])
 
 
 def _kind(source: Source) -> str:
@@ -133,7 +136,11 @@ def _reasons(session: Session, encoder: Encoder, chosen: bool) -> list[str]:
     recipe = f"{DEFAULT.of(session.source.roles, kind)} for {machine}" if chosen else ""
     small, large, size = growth.at(0.0), growth.at(1.0), growth.size
     views = f"views of {small}{f' to {large}' if large != small else ''} px cost less, the encoder sees {size}"
-    return [part for part in (recipe, views if small != size else "", encoder.note, *session.plan.because) if part]
+    unread = [name for name in TOLD if name in session.source.table.column_names]
+    told = f"pairs count as equal, whatever their {' and '.join(unread)}: {' or '.join(TOLD[name] for name in unread)}"
+    said = f"{told} learns from that" if chosen and unread and len(session.source.roles) > 1 else ""
+    views = views if small != size else ""
+    return [part for part in (recipe, said, views, encoder.note, *session.plan.because) if part]
 
 
 def _ending(to: Console, session: Session, summary: Summary, source: str) -> None:

@@ -53,7 +53,8 @@ class Graded(Evaluation):
     def _score(self, x: Values, y: Values, ids: Sequence[str], group: NDArray[np.int64], note: str) -> Score:
         each = Each(ids, expanded(x, y), group)
         kept = score(each.values, self.seed, note=note, group=group)
-        return Score(kept.value, kept.low, kept.high, note=note, each=each)
+        low, high = (None if end is None else min(max(end, -1.0), 1.0) for end in (kept.low, kept.high))
+        return Score(kept.value, low, high, note=note, each=each)
 
 
 def expanded(x: Values, y: Values) -> Values:

@@ -78,6 +78,9 @@ def class_space(
             raise WrongCall(f"prompt {prompt!r} has no {{}} where the name of the class stands")
     texts = [prompt.replace("{}", name) for called in names.values() for name in called for prompt in prompts]
     owner = np.repeat(np.arange(len(names)), [len(called) * len(prompts) for called in names.values()])
+    nameless = [name for name, called in names.items() if not called or not all(each.strip() for each in called)]
+    if nameless:
+        raise WrongCall(f"class {nameless[0]!r} has no name that could be read: give it one, with --classes FILE")
     vectors = unit(embedded(texts))
     sums = np.zeros((len(names), vectors.shape[1]), np.float32)
     np.add.at(sums, owner, vectors)

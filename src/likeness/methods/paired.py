@@ -17,7 +17,7 @@ from .base import Method
 from .tower import must_be_trained
 
 PROJECTION = 256  # width of the common space where networks differ
-TWO = 2  # roles that are drawn together; what comes after them are hard negatives
+TWO, NEGATIVE = 2, "negative"  # roles that are drawn together; what those of hard negatives begin with
 
 
 class Paired(Method, ABC):
@@ -41,9 +41,10 @@ class Paired(Method, ABC):
     """Rows an encoder sees at a time, to fit a large batch in little memory; 0: all; null: all where they fit."""
 
     def towers(self, roles: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
-        chosen = self.roles or tuple(roles)
+        few = [role for role in roles if not role.startswith(NEGATIVE)]
+        chosen = self.roles or (*few, *(role for role in roles if role not in few))
         have, how = ", ".join(roles), "say which with roles=[ONE,OTHER], or name a column, as --columns text=NAME"
-        if not TWO <= len(chosen) <= self.most:
+        if not TWO <= len(chosen) <= self.most or (self.roles is None and len(few) > TWO):
             raise WrongCall(f"{self.label()} pairs two roles, the source has {have}: {how}")
         for role in chain(chosen, set(self.encoders) - {kind.lower() for kind in roles.values()}, self.locked):
             if role not in roles:
@@ -75,9 +76,8 @@ class Paired(Method, ABC):
 
     def _tower(self, role: str) -> Tower:
         net: Any = self.recipe(role).build()
-        if role in self.locked:
-            return Locked(net, net if self.embed_dim is None else net.encoder, self.split)
-        return Tower(net, nn.Identity(), self.split)
+        still = net if self.embed_dim is None else net.encoder
+        return Locked(net, still, self.split) if role in self.locked else Tower(net, nn.Identity(), self.split)
 
     def tower(self, parts: Any, role: str) -> Tower:
         """The tower that sees a role."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..objectives import Objective, Reads, Term, both_ways
 from ..parts import Parts, Progress
-from ..relations import SameItem
+from ..relations import SameContent
 from ..views import ACCEPTS, Batch, Embeddings, gather, told_all
 from .contrasted import Contrasted
 from .paired import TWO
@@ -35,9 +35,13 @@ class TwoTowers(Contrasted):
 
     within: Objective | None = None
     """How the views of each role are contrasted among themselves as well, as in SLIP (Mu et al. 2022,
-    arXiv:2112.12750): items without a partner learn from it too. It takes two views of a role; null: not at all."""
+    arXiv:2112.12750): items without a partner learn from it too. A role of which one view is drawn has nothing to
+    contrast, and the first one needs two; null: not at all."""
     within_weight: NonNegativeFloat = 1.0
     """How much that counts, for each role."""
+
+    def least(self, role: str) -> int:
+        return 2 if self.within is not None and self.roles is not None and role == self.roles[0] else 1
 
     def build(self) -> TwoTowersParts:
         assert self.roles is not None
@@ -58,7 +62,7 @@ class TwoTowers(Contrasted):
         if self.within is not None:
             for role, own in z.items():
                 every = gather(own)
-                term = self.within(own, every, SameItem()(own, every), parts.within[role])
+                term = self.within(own, every, SameContent()(own, every), parts.within[role])
                 terms[f"within {role}"] = self.within_weight * term
         return terms
 

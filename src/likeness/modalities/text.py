@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Mapping, Sequence
 from functools import singledispatch
 from hashlib import blake2b
@@ -29,6 +30,7 @@ SUFFIX = ".txt"
 MOST = 2**16  # characters of a text that are read: some 40 pages, more than any encoder takes
 CAPTIONS = 16  # of an item that count at most
 STEP = 8  # lengths are multiples of it
+MARK = "\ufeff"  # that some programs begin texts with
 REPLACED = "\ufffd"  # what decoders put where a byte was none of their encoding
 DOUBLED = re.compile("[ÃÂ][\u0080-\u00bf]|â€")  # UTF-8 that was read as Latin-1
 MARKUP = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
@@ -204,8 +206,12 @@ def _(raw: bytes) -> list[str]:
 def _(raw: Path) -> list[str]:
     with raw.open("rb") as file:
         content = file.read(4 * MOST)
-    whole = content if len(content) < 4 * MOST else content[: content.rfind(b" ") + 1 or None]
-    return spoken(whole)
+    if len(content) < 4 * MOST:
+        return spoken(content)
+    try:
+        return [getincrementaldecoder("utf-8-sig")().decode(content)]  # without the sign that the cut went through
+    except UnicodeDecodeError:
+        return spoken(content)
 
 
 @spoken.register
@@ -215,8 +221,8 @@ def _(raw: Remote) -> list[str]:
 
 def tidy(text: str) -> str:
     """Composed as most texts are, blanks and line ends as one blank, control signs away; at most MOST characters."""
-    short = unicodedata.normalize("NFC", text[:MOST]).replace("\0", " ")
-    return " ".join(short.split())
+    sound = text[:MOST].encode("utf-8", "replace").decode()  # halves of signs, as other languages' strings have them
+    return " ".join(unicodedata.normalize("NFC", sound).replace("\0", " ").removeprefix(MARK).split())
 
 
 def digest(text: str) -> int:

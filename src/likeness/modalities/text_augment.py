@@ -22,7 +22,7 @@ CAPTION = -1  # what stands for the view among the names of an item's order of c
 
 # Where among a row's uniform numbers each operation finds its own: words have theirs after these.
 CHOICE, LENGTH, START, WORDS = 0, 1, 2, 3
-EACH = 2  # numbers a word: whether it stays, and where it goes
+EACH = 3  # numbers a word: whether it stays, whether it changes places, and with which
 
 
 class TextAugmentation(Augmentation):
@@ -94,14 +94,14 @@ class TextAugmentation(Augmentation):
         """The words of a view; drawn: its uniform numbers."""
         asked = self.operations
         done = (asked[int(drawn[CHOICE] * len(asked))],) if self.one else asked
-        stays, goes = drawn[WORDS::EACH], drawn[WORDS + 1 :: EACH]
+        stays, moves, goes = (drawn[WORDS + n :: EACH] for n in range(EACH))
         if "crop" in done:
             least, most = self.crop or (1.0, 1.0)
             kept = max(round(len(words) * (least + (most - least) * drawn[LENGTH])), 1)
             start = int(drawn[START] * (len(words) - kept + 1))
             words = words[start : start + kept]
         if "swap" in done:
-            words = swapped(words, stays, goes, self.swap)
+            words = swapped(words, moves, goes, self.swap)
         if "delete" in done:
             left = [word for word, number in zip(words, stays, strict=False) if number >= self.delete]
             words = left or [words[int(drawn[CHOICE] * len(words))]]

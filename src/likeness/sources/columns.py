@@ -105,3 +105,21 @@ def below(folder: str) -> Callable[[str], Any]:
 
         return remote.below(folder)
     return lambda path: Path(os.path.join(folder, path))
+
+
+@singledispatch
+def blanks(column: Any) -> np.ndarray | None:
+    """(N,) whether a cell is null or holds nothing; None where the column would have to be read for that."""
+    return None
+
+
+@blanks.register
+def _(column: pa.ChunkedArray) -> np.ndarray:
+    import pyarrow.compute as pc
+
+    lengths = {True: pc.binary_length, False: pc.list_value_length}
+    kind = column.type
+    flat = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
+    if not flat and not pa.types.is_list(kind):
+        return np.asarray(column.is_null())
+    return np.asarray(pc.fill_null(pc.equal(lengths[flat](column), 0), True))

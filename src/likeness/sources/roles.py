@@ -58,11 +58,13 @@ class Found:
     roles: dict[str, str] = field(default_factory=dict)
     stored: dict[str, Sequence[Any]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    parts: dict[str, Sequence[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def add(self, take: Take) -> None:
         role = take.parts[0] if take.role in self.roles else take.role
         self.roles[role], self.stored[role] = take.modality, take.stored
+        self.parts[role] = take.parts
         self.used.update(take.parts)
 
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from ..errors import Failed, WrongCall
+from ..errors import Failed, WrongCall, counted
 from . import Columns
 from .base import NONE, Source, bare, numbered
 from .blocked import Blocked, Tabled
 from .classes import scaled, spelled
+from .columns import blanks
 from .forms import chosen_columns
 from .roles import KNOWN, Found, explicit, implicit
 from .sniff import readable
@@ -60,7 +61,9 @@ def table_source(
     rest = table.drop_columns([one for one in table.column_names if one in found.used and one not in moves])
     called = renamed(rest.unify_dictionaries(), moves) if rest.column_names else bare(len(table))
     metadata = called.drop_columns(["id"]) if "id" in called.column_names else called
-    ids, said = identities(name, called), (*notes, *found.notes, *_pointless(name, called, found.roles))
+    lacking = (_lacking(table, role, parts) for role, parts in found.parts.items())
+    told = (*found.notes, *filter(None, lacking), *_pointless(name, called, found.roles))
+    ids, said = identities(name, called), (*notes, *told)
     return Blocked(name, ids, found.roles, metadata, found.stored, said, unlisted, blocks=blocks)
 
 
@@ -71,6 +74,13 @@ def _pointless(name: str, table: pa.Table, roles: Mapping[str, str]) -> tuple[st
     except WrongCall as error:
         return (str(error).removeprefix(f"{name}: "),)
     return ()
+
+
+def _lacking(table: Tabled, role: str, parts: Sequence[str]) -> str:
+    """How many items lack a role because their cells are empty, as far as that is known without reading them."""
+    empty = [found for part in parts if (found := blanks(table.column(part))) is not None]
+    many = int(np.logical_and.reduce(empty).sum()) if len(empty) == len(parts) else 0
+    return f"{counted(many, 'item')} of {len(table):,} {'has' if many == 1 else 'have'} no {role}" if many else ""
 
 
 def _moves(name: str, chosen: Mapping[str, Sequence[str]]) -> dict[str, str]:
