@@ -1,4 +1,4 @@
-"""Finds the translation of a sentence among 2,290: two columns of a table as two towers, beside sentence-transformers.
+"""Finds the translation of a sentence among 2,295: two columns of a table as two towers, beside sentence-transformers.
 
     pip install sentence-transformers
     python benchmarks/translations.py DATA/text/stsb

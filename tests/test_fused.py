@@ -281,6 +281,9 @@ def test_it_runs_where_it_can(interpreted: Interpreted) -> None:
     assert where_it_runs() == [False] * 4  # here is no GPU and no interpreter
 
 
+TOLD_BY_TABLES = ("weighed and graded", "own labels", "labels of others", "beside a queue", "captions", "own captions")
+
+
 def test_rivals_are_listed_as_tables_tell_them() -> None:
     """What the kernel is told of every relation: which cells have weight 1."""
     for name, case in forms(torch.float64).items():
@@ -288,7 +291,7 @@ def test_rivals_are_listed_as_tables_tell_them() -> None:
         for relation in (told, told.T, told.only_negatives(), told.only_positives()):
             found = relation.compared()
             if found is None:
-                assert name in ("weighed and graded", "own labels", "labels of others", "beside a queue")
+                assert name in (*TOLD_BY_TABLES, "transported")
                 continue
             table = torch.zeros(relation.shape)
             table[:, found.keys] = 1

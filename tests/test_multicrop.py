@@ -375,9 +375,12 @@ def test_parts_are_reached_and_borrowed_by_name() -> None:
         ([WORD, "views.colour=0"], "say which"),
         ([WORD, "views.smal.views=4"], "did you mean 'small'"),
         ([WORD, "views.small.resolution=0"], "above 0"),
-        (["views.image={kind: Several, parts: {large: {views: 2}}}"], "add `kind`, one of ImageAugmentation, Several"),
+        (
+            ["views.image={kind: Several, parts: {large: {views: 2}}}"],
+            "add `kind`, one of AudioAugmentation, ImageAugmentation, Several",
+        ),
         (["views.image=severall"], "did you mean 'Several'"),
-        (["views.image=null"], "expected ImageAugmentation or Several"),
+        (["views.image=null"], "expected AudioAugmentation or ImageAugmentation or Several"),
         (["views.image=Several"], "parts: give each part a name and an augmentation"),
     ],
 )

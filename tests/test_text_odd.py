@@ -1,4 +1,4 @@
-"""Texts as they come: huge files, broken signs, long words, runs of words longer than the text; and pairs that are none."""
+"""Texts as they come: huge files, broken signs, long words, runs longer than the text; and pairs that are none."""
 
 from __future__ import annotations
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,37 +29,8 @@ SHORT = frozenset(
 ALIASES = {"from": "start"}  # Python keeps the word for itself
 # Asked for one, the recipe's own other is given up.
 INSTEAD = {"steps": ("epochs",), "epochs": ("steps",), **dict.fromkeys(("start", "from"), ("method", "encoder"))}
+BY_ROLE = ("modality", "views", "encoders")  # mappings whose names are roles, or modalities
 UNDER = {"size": "modality"}  # unless another one is: the side of images, whatever encoders call size
-
-
-@dataclass(frozen=True)
-class Default:
-    """The recipe where none is named.
-
-    alone:  modality -> (without an accelerator, with one), for items of one role
-    alike:  modality -> for two roles of it, such as a text and its translation
-    others: for any other two roles
-    """
-
-    alone: Mapping[str, tuple[str, str]]
-    alike: Mapping[str, str]
-    others: str
-
-    def names(self) -> tuple[str, ...]:
-        """All that it may be."""
-        return tuple(dict.fromkeys((*chain(*self.alone.values()), *self.alike.values(), self.others)))
-
-    def of(self, roles: Mapping[str, str], device: str) -> str:
-        """For a source's roles, role -> modality, on a kind of device."""
-        kinds = list(roles.values())
-        if len(kinds) > 1:
-            return self.alike.get(kinds[0], self.others) if len(set(kinds)) == 1 else self.others
-        small, large = self.alone.get(kinds[0], next(iter(self.alone.values())))
-        return small if device == "cpu" else large
-
-
-KINDS = {"Image": ("simclr-cpu", "simclr"), "Audio": ("simclr-audio",) * 2, "Text": ("simcse-ngrams",) * 2}
-DEFAULT = Default(KINDS, alike={"Text": "ranking"}, others="clip")
 
 
 @dataclass(frozen=True)
@@ -189,12 +159,13 @@ class Catalogue:
         tails = [place for place in found if place.path[-len(parts) :] == parts]
         found = tails or found or list(_named(parts, every))
         if len(found) > 1 and parts[-1] in SHORT:
-            found = [place for place in found if _distance(place) == min(map(_distance, found))]
+            near = [place for place in found if _distance(place) == min(map(_distance, found))]
+            told = {None, *(_role(place.path) for place in near)}
+            found = [place for place in found if _role(place.path) not in told] or near  # of a role that has it deeper
         if not found:
             raise WrongCall(_unknown(parts, every, called))
-        many = {place.path for place in every if place.about["many"]}
-        found = [place for place in found if _without_keys(place.path, many) == place.path] or found  # of no one role
-        if len({_without_keys(place.path, many) for place in found}) > 1:
+        found = [place for place in found if _role(place.path) is None] or found
+        if len({_of_any_role(place.path) for place in found}) > 1:
             raise WrongCall(f"{key!r} may be {' or '.join(place.name for place in found)}: say which")
         return found
 
@@ -267,9 +238,14 @@ def _named(parts: tuple[str, ...], every: Sequence[Place]) -> Iterator[Place]:
             yield Place((*place.path, parts[-1]), {**place.about, "many": False})
 
 
-def _without_keys(path: tuple[str, ...], many: Collection[tuple[str, ...]]) -> tuple[str, ...]:
-    """The path without names of roles: those that stand below a mapping."""
-    return tuple(part for n, part in enumerate(path) if path[:n] not in many)
+def _role(path: tuple[str, ...]) -> str | None:
+    """The role that a field is of: the name below one of the mappings that have one; None: of all."""
+    return next((path[n + 1] for n, name in enumerate(path[:-1]) if name in BY_ROLE), None)
+
+
+def _of_any_role(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The path without the name of its role."""
+    return tuple(part for n, part in enumerate(path) if not n or path[n - 1] not in BY_ROLE)
 
 
 def _distance(place: Place) -> tuple[bool, bool, int]:

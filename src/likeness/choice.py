@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .catalogue import DEFAULT, Tree, catalogue
+from .catalogue import Tree, catalogue
 from .engine import Engine
 from .errors import WrongCall
 from .plans import Once, Plan
 from .recipe import looking_in
 from .sources.base import Source
+from .usual import DEFAULT
 
 
 def plan_tree(recipe: str | None, overrides: Sequence[tuple[str, Any]]) -> Tree:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .catalogue import DEFAULT, catalogue
+from .catalogue import catalogue
 from .errors import WrongCall, meant
 from .keyvalue import pair
 from .limits import seconds_of
+from .usual import DEFAULT
 from .whereabouts import must_be_there
 
 

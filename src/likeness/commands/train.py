@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 
 from ..api import Call, begin
-from ..catalogue import DEFAULT
 from ..encoders import Encoder
 from ..engine import Engine
 from ..layout import HEAD, QUARANTINE, WEIGHTS
@@ -19,6 +18,7 @@ from ..screen import ListingScreen, TrainScreen, clock, console
 from ..sources.base import Source
 from ..sources.kept_where import foretold
 from ..sources.labelled import strangers
+from ..usual import DEFAULT
 from .asked import name_bad
 from .doctor import show
 
