@@ -88,7 +88,7 @@ def test_a_softmax_head_teaches_what_tells_labels(tmp_path: Path) -> None:
     from sklearn.linear_model import LogisticRegression
 
     source = written(tmp_path / "nli.csv", table(), "sentence1 sentence2 label")
-    run = likeness.train(source, "sbert-nli", out=tmp_path / "run", steps=80, **QUICK, **RATE)
+    run = likeness.train(source, "sbert-nli", out=tmp_path / "run", steps=120, **QUICK, **RATE)
 
     def right(untrained: bool) -> float:
         encoder = likeness.load(run.path, role="sentence1", untrained=untrained)
@@ -99,7 +99,7 @@ def test_a_softmax_head_teaches_what_tells_labels(tmp_path: Path) -> None:
 
         return float(LogisticRegression(max_iter=1000).fit(*seen(table())).score(*seen(table(150, seed=1))))
 
-    assert right(untrained=False) > right(untrained=True) + 0.08
+    assert right(untrained=False) > right(untrained=True) + 0.1
     assert run.metrics[-1]["loss"] < run.metrics[-1]["chance"]
 
 
@@ -178,8 +178,6 @@ def transformer(pooling: Any = "mean", dropout: float = 0.0) -> tuple[Any, Text]
     recipe = TextTransformer(dim=32, depth=2, heads=2, pooling=pooling, dropout=dropout, tokens=Trained(vocabulary=300))
     modality = Text(tokens=recipe.tokens).fitted(TEXTS)
     net = recipe.filled(modality.facts).build()
-    with torch.no_grad():
-        net.token.weight.mul_(50)  # as large as trained ones, lest all texts be alike
     return net, modality
 
 
@@ -193,7 +191,7 @@ def test_a_vector_does_not_depend_on_the_other_texts(pooling: str) -> None:
         few = torch.cat([net(modality.encoded(TEXTS[start : start + 7])) for start in range(0, len(TEXTS), 7)])
     assert (whole - alone).abs().max() < 1e-5
     assert (whole - few).abs().max() < 1e-5
-    assert (whole[0] - whole[1]).abs().max() > 0.01
+    assert (whole[0] - whole[1]).abs().max() > 0.003
 
 
 def test_padding_means_nothing_and_no_token_at_all_is_no_nan() -> None:

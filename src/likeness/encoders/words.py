@@ -17,7 +17,7 @@ from .base import Encoder
 from .pooling import CODE, Pooling, pooled
 from .published import Published
 
-STD = 0.02  # of weights when they are drawn, as in BERT
+STD = 0.02  # of positions when they are drawn, as in BERT
 WIDER = 4  # times a token's width that the layer within a block has
 
 
@@ -123,9 +123,19 @@ class TextNet(nn.Module):
         self.dropout = nn.Dropout(recipe.dropout)
         self.blocks = nn.Sequential(*(TextBlock(dim, recipe.heads, recipe.dropout) for _ in range(recipe.depth)))
         self.norm = nn.LayerNorm(dim)
-        for weight in (*self.parameters(),):
-            if weight.ndim > 1:
-                nn.init.normal_(weight, std=STD)
+        self._draw()
+
+    def _draw(self) -> None:
+        """Tokens of variance 1, blocks that add about as much: untrained vectors are near a bag of random ones, whose
+        cosines tell what texts share. Were all drawn as small as BERT's, what blocks add to all texts alike would drown
+        the tokens: all cosines would be near 1, from where SimCSE makes things worse and CoSENT collapses.
+        """
+        nn.init.normal_(self.position, std=STD)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=(2 * layer.in_features) ** -0.5)
+                nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.token.weight)
 
     def hidden(self, tokens: Padded) -> Tensor:
         """(N, L, dim) the tokens as the last block leaves them; longer texts than it was made for are cut."""
