@@ -83,10 +83,11 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
     per_epoch = plan.data.sampling.steps(batch, plan.data.population(source.only(kept)))
     epochs = plan.epochs or (plan.steps / per_epoch if plan.steps else step.epoch * step.steps / step.number)
     encoders, pace, seen = step.kept(), few / step.state()["pace"]["large"], plan.data.modality.values()
+    nets = {id(each.module): each for each in encoders.values()}.values()  # roles may share one
     return Forecast(
         method=plan.method.word,
-        encoder=" + ".join(each.recipe.bare.word for each in encoders.values()),
-        parameters=sum(_weights(each) for each in encoders.values()),
+        encoder=" + ".join(each.recipe.bare.word for each in nets),
+        parameters=sum(_weights(each) for each in nets),
         facts={name: fact for one in seen for name, fact in one.facts.items() if not isinstance(fact, str)},
         shown=", ".join(dict.fromkeys(one.sight for one in seen)),
         views=operations(plan.data.views),
