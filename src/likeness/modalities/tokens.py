@@ -31,7 +31,6 @@ OFTEN = 0.99  # of the texts are seen whole
 class Tokens(Recipe, ABC):
     """Turns texts into a stack of token numbers. Fields left null are found from texts by `fitted`."""
 
-    packages: ClassVar[tuple[str, ...]] = ()
     counted: ClassVar[str] = "tokens"
     """What `lengths` counts."""
 
@@ -126,8 +125,6 @@ def unpacked(stored: str) -> bytes:
 
 class Pieces(Tokens, ABC):
     """Tokens of Hugging Face's tokenizers: `Padded` numbers."""
-
-    packages: ClassVar[tuple[str, ...]] = ("tokenizers",)
 
     learned: str | None = None
     """The tokenizer itself, packed, so that an encoder is never parted from it; null: found."""

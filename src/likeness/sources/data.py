@@ -90,11 +90,13 @@ class Data(Recipe):
                 for role in together
                 for row in sniffed(source, self._asked(source, role).samples)
             ]
+            fitted: dict[str, Modality] = {}  # roles that are asked for alike are read alike, and learned from once
             for role in together:
                 kind = source.roles[role].lower()
                 drawn = self.views.get(role) or self.views.get(kind) or _augmentations()[kind]
                 asked = self._asked(source, role).filled(reads.get(role, {}))
-                modality[role] = asked.fitted(raws)
+                known = fitted.get(asked.fingerprint)
+                modality[role] = fitted[asked.fingerprint] = asked.fitted(raws) if known is None else known
                 views[role] = drawn.suited(modality[role])
         batch = min(self.batch or BATCH, len(source))
         sampling = self.sampling.suited(batch, self.population(source))
