@@ -21,6 +21,7 @@ from likeness.sources.base import Labels, Listed, Quarantine
 from likeness.sources.feed import Feed, plain
 from likeness.sources.kept import Memory
 from likeness.sources.population import Population
+from likeness.sources.reader import Reader
 from likeness.sources.sampling import Shuffle
 from likeness.sources.threads import Work
 
@@ -156,6 +157,17 @@ def test_five_processes_see_one_batch_together_also_with_nothing_to_see():
     assert [len(part) for part in parts] == [2, 2, 2, 0, 0]
     assert parts[4].shape[1:] == whole.shape[1:]
     assert sorted(map(tuple, torch.cat(parts).tolist())) == sorted(map(tuple, whole.tolist()))
+
+
+def test_an_item_that_is_met_twice_counts_once_towards_the_half():
+    """Batches are read ahead, side by side: both meet a broken item before either has named it."""
+    source = Listed("numbers", [f"n{n}" for n in range(5)], {"number": "Number"}, pa.table({"n": range(5)}), {})
+    reader = Reader(source, {"number": Number()}, 0, Quarantine())
+    for _ in range(3):
+        reader._refuse("number", 0, "negative")
+    reader._refuse("number", 1, "negative")
+    with pytest.raises(Failed, match="more than half of 5 items"):
+        reader._refuse("number", 2, "negative")
 
 
 def test_more_than_half_unreadable_is_an_error():

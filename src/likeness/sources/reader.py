@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -59,8 +58,7 @@ class Reader:
         self.source, self.modalities = source, modalities
         self._quarantine = quarantine
         self._kept = kept
-        self._bad: set[tuple[str, int]] = set()
-        self._refused: Counter[str] = Counter()
+        self._bad: dict[str, set[int]] = {role: set() for role in modalities}  # batches ahead may meet an item at once
         self._hanging: set[tuple[str, int]] = set()
         self._fitting: dict[str, int] = {}
         self._threads = Threads(workers, "likeness-read")
@@ -130,7 +128,7 @@ class Reader:
         """
         kept = self._kept.get(role)
         item = kept.get(row) if kept else None
-        if item is not None or (role, row) in self._bad:
+        if item is not None or row in self._bad[role]:
             return item
         if (role, row) in self._hanging:
             raise Unreadable(f"reading took more than {PATIENCE:g} s")
@@ -167,13 +165,12 @@ class Reader:
         return Failed(f"{self.source.ids[row]}: {type(error).__name__}{said and f': {said}'}")
 
     def _refuse(self, role: str, row: int, reason: str) -> None:
-        self._bad.add((role, row))
+        self._bad[role].add(row)
         if role in self._kept:
             self._kept[role].memory.skip(row)
         self._quarantine.add(self.source.ids[row], reason)
         items = self.source.everything  # a part may well be unreadable, the whole may not
-        self._refused[role] += 1
-        if 2 * self._refused[role] > items:
+        if 2 * len(self._bad[role]) > items:
             what = f"{items:,} items" if len(self.modalities) == 1 else f"{items:,} items have {role}s that"
             example = f"{self.source.ids[row]!r}: {reason}"
             raise Failed(f"{self.source.name}: more than half of {what} cannot be read ({example})")
