@@ -21,10 +21,9 @@ from .modalities import Modality, Unreadable
 from .modalities.baseline import Baseline, Fitting
 from .sources.base import Quarantine, Source, looked
 from .sources.feed import each
+from .sources.roles import NEGATIVE
 from .space import Space
 from .space_read import roles_of
-
-NEGATIVE = "negative"  # roles that begin so hold what is not alike
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def read_classes(path: Path, labels: Sequence[str]) -> dict[str, list[str]]:
     else:
         lines = _lines(path, "classes")
         numbered = not set(lines) & set(labels) and all(label.isdecimal() for label in labels)
-        found = {str(n) if numbered else line: [_spoken(line)] for n, line in enumerate(lines)}
+        found = {str(n) if numbered else line: [spoken(line)] for n, line in enumerate(lines)}
     if labels and not set(found) & set(labels):
         raise WrongCall(
             f"classes {path} name none of the labels: it has {', '.join(list(found)[:3])}, "
@@ -64,10 +64,10 @@ def _table(path: Path) -> dict[str, list[str]]:
         raise WrongCall(f"classes {path} must be a CSV file with the columns label,name")
     found: dict[str, list[str]] = {}
     for row in rows:
-        found.setdefault(row[LABEL], []).append(_spoken(row[NAME] or ""))
+        found.setdefault(row[LABEL], []).append(spoken(row[NAME] or ""))
     return found
 
 
-def _spoken(name: str) -> str:
+def spoken(name: str) -> str:
     """As it is written in texts."""
     return " ".join(name.replace("_", " ").split())

@@ -17,6 +17,7 @@ from torch import Tensor
 from .beside import Side, sides_of
 from .embedder import ROWS, Progress
 from .errors import Failed, WrongCall
+from .evaluations.links import CONTENT, incidence
 from .index import nearest
 from .loaded import Towers
 from .rowfile import checked, writing
@@ -30,7 +31,6 @@ from .space import Space
 
 BLOCK = 8192  # anchors whose negatives are found and written together
 MARGIN = 0.95  # NV-Retriever's
-CONTENT = "shows"  # the column in which variants say what they show
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
@@ -259,18 +259,9 @@ def _ties(a: Part, b: Part, which: Rows, whole: Rows, known: Sequence[Rows], ite
     codes = np.unique(np.concatenate([a.content, b.content]), return_inverse=True)[1]
     shows, shown = codes[: len(a.content)], codes[len(a.content) :]
     width, many = int(codes.max()) + 1, int(which.max()) + 1
-    each = [_incidence(np.arange(items), np.arange(items), items, items)]
-    each += [_incidence(np.arange(items), code, items, int(code.max(initial=-1)) + 1) for code in known]
-    asked = _incidence(a.owner, shows, items, width)
-    owned = _incidence(which, b.owner, many, items)
+    each = [incidence(np.arange(items), items)]
+    each += [incidence(code, int(code.max(initial=-1)) + 1) for code in known]
+    asked = incidence(shows, width, a.owner, items)
+    owned = incidence(b.owner, items, which, many)
     mine = hstack([*(one[whole] for one in (*each, asked, asked))], format="csr")
-    return mine, hstack([*(owned @ one for one in (*each, asked)), _incidence(which, shown, many, width)], format="csr")
-
-
-def _incidence(rows: Rows, columns: Rows, height: int, width: int) -> Any:
-    """(height, width) sparse ones; a column of -1 is none."""
-    from scipy.sparse import coo_array
-
-    there = columns >= 0
-    cells = (rows[there], columns[there])
-    return coo_array((np.ones(int(there.sum()), np.float32), cells), shape=(height, width)).tocsr()
+    return mine, hstack([*(owned @ one for one in (*each, asked)), incidence(shown, width, which, many)], format="csr")

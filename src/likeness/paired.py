@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from .beside import Column, Judging, Raw, Side
-from .classnames import read_classes, read_prompts
+from .classnames import read_classes, read_prompts, spoken
 from .embedder import LoadedEncoder
 from .errors import WrongCall
 from .evaluations import Evaluation, Missing, Result, Row, ZeroShot
@@ -156,27 +156,27 @@ def named(
     Raises:
         WrongCall: no encoder of the run takes words.
     """
-    spoken = _spoken(encoders, must=True)
-    items = next((side for side in sides if side.name != spoken[-1]), sides[0])
-    one = encoders[spoken[-1]]
-    place = next((side.place for side in sides if side.encoder is one and side is not items), spoken[-1])
-    asked = Asking(items, Side(spoken[-1], place, one), classes, ())
+    there = _spoken(encoders, must=True)
+    items = next((side for side in sides if side.name != there[-1]), sides[0])
+    one = encoders[there[-1]]
+    place = next((side.place for side in sides if side.encoder is one and side is not items), there[-1])
+    asked = Asking(items, Side(there[-1], place, one), classes, ())
     return replace(asked, prompts=read_prompts(Path(prompts)) if prompts else BARE if asked.alike else PROMPTS)
 
 
 def _spoken(encoders: Mapping[str, LoadedEncoder], must: bool = False) -> list[str]:
     """Roles of words. must: there has to be one"""
-    spoken = [role for role, one in encoders.items() if one.modality.words("a") is not None]
-    if must and not spoken:
+    found = [role for role, one in encoders.items() if one.modality.words("a") is not None]
+    if must and not found:
         raise WrongCall(f"--classes needs an encoder of words, and the run encodes {', '.join(encoders)}")
-    return spoken
+    return found
 
 
 def _own(names: Sequence[str]) -> dict[str, list[str]] | None:
     """Labels as they are written in texts; None where they are numbers."""
     if all(name.lstrip("-").isdecimal() for name in names):
         return None
-    return {name: [" ".join(name.replace("_", " ").split())] for name in names}
+    return {name: [spoken(name)] for name in names}
 
 
 def zero_shot_scores(

@@ -35,7 +35,7 @@ class Links:
         a, b = (np.array([names[id] for id in side.ids], np.int64) for side in (first, second))
         own_a, own_b = _contents(first), _contents(second)
         shown_a, shown_b = _shown(own_a, a, len(names)), _shown(own_b, b, len(names))
-        item_a, item_b = _incidence(a, len(names)), _incidence(b, len(names))
+        item_a, item_b = incidence(a, len(names)), incidence(b, len(names))
         belong = _joined(shown_a, shown_b, first, second, (a, b))
         return cls(
             _beside(item_a, own_a, item_a @ shown_b), _beside(item_b, item_b @ shown_a, own_b), belong[a], belong[b]
@@ -54,22 +54,28 @@ class Links:
 def _contents(space: Space) -> Any:
     """(N, C) sparse: the content of each row; no column where nothing is known of them."""
     if CONTENT not in space.table.column_names:
-        return _incidence(np.full(len(space), -1), 0)
+        return incidence(np.full(len(space), -1), 0)
     codes = labels_of(space.table, CONTENT)
-    return _incidence(codes.codes, len(codes.names))
+    return incidence(codes.codes, len(codes.names))
 
 
-def _incidence(codes: NDArray[np.int64], width: int) -> Any:
-    """(N, width) sparse: one at the number of each row; rows of -1 are empty."""
+def incidence(
+    columns: NDArray[np.int64], width: int, rows: NDArray[np.int64] | None = None, height: int | None = None
+) -> Any:
+    """(N, width) sparse: one at the number of each row; numbers of -1 are nowhere.
+
+    rows: which row each number is of, of `height`; None: of one each
+    """
     from scipy.sparse import csr_matrix
 
-    rows = np.flatnonzero(codes >= 0)
-    return csr_matrix((np.ones(len(rows), np.int32), (rows, codes[rows])), (len(codes), width))
+    there = np.flatnonzero(columns >= 0)
+    cells = (there if rows is None else rows[there], columns[there])
+    return csr_matrix((np.ones(len(there), np.int32), cells), (len(columns) if height is None else height, width))
 
 
 def _shown(own: Any, item: NDArray[np.int64], items: int) -> Any:
     """(I, C) sparse: all contents that an item's rows have."""
-    return (_incidence(item, items).T @ own).sign().tocsr()
+    return (incidence(item, items).T @ own).sign().tocsr()
 
 
 def _beside(*parts: Any) -> Any:
@@ -89,7 +95,7 @@ def _joined(
     for side, own in zip((first, second), item, strict=True):
         if "group" in side.table.column_names:
             codes = labels_of(side.table, "group")
-            parts.append(_shown(_incidence(codes.codes, len(codes.names)), own, shown_a.shape[0]))
+            parts.append(_shown(incidence(codes.codes, len(codes.names)), own, shown_a.shape[0]))
     links = _beside(*parts)
     _, found = connected_components(bmat([[None, links], [links.T, None]]), directed=False)
     return np.asarray(found[: links.shape[0]], np.int64)

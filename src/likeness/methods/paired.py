@@ -13,11 +13,11 @@ from torch import nn
 from ..encoders import Encoder, Kept, Projected
 from ..errors import WrongCall, meant
 from ..parts import Locked, Tower
+from ..sources.roles import NEGATIVE
 from .base import Method
 from .tower import must_be_trained
 
-PROJECTION = 256  # width of the common space where networks differ
-TWO, NEGATIVE = 2, "negative"  # roles that are drawn together; what those of hard negatives begin with
+TWO, PROJECTION = 2, 256  # roles that are drawn together, and the width of their space where networks differ
 
 
 class Paired(Method, ABC):
