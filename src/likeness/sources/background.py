@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from .threads import GRACE, Cancelled, Work
+from .threads import GRACE, LOOK, Cancelled, Work
 
 AHEAD = 2  # batches that are begun before they are asked for
 OVERLAP = 2  # batches that are read at a time, lest threads idle while the last items of one are read
@@ -101,7 +101,9 @@ class Shelf(Generic[T]):
         with self._changed:
             self._wanted += 1
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._made or self._ended)
+            # Some libraries have the system resume a wait that a signal broke off: only its end lets Ctrl-C in.
+            while not self._changed.wait_for(lambda: self._made or self._ended, LOOK):
+                pass
             return bool(self._made)
 
     def take(self) -> T:
