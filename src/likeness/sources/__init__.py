@@ -23,9 +23,10 @@ def read(
 
     source:  a directory, a glob in quotes ("photos/**/*.jpg"), `@list.txt`, a `.csv .tsv .jsonl .parquet` table,
              `.txt` or `.txt.gz` (one text a line), `.tar` shards ("s-{000..099}.tar"), a `.npy` or `.npz` file, one
-             image, a URL of any of these; in Python also a list of paths, of texts, of PIL images, of arrays or pairs
-             (array, rate), a NumPy array or torch tensor (N, ...), a mapping of such columns, a pandas or polars frame,
-             an Arrow table, a `datasets.Dataset`. A list of tuples has a role for each place: `sentence1` and
+             image, a URL of any of these, `made:NAME[:SPLIT][,KEY=VALUE...]` (a generated set); in Python also such a
+             set's recipe, a list of paths, of texts, of PIL images, of arrays or pairs (array, rate), a NumPy array or
+             torch tensor (N, ...), a mapping of such columns, a pandas or polars frame, an Arrow table, a
+             `datasets.Dataset`. A list of tuples has a role for each place: `sentence1` and
              `sentence2` of texts, with a number in third place as `score`; `anchor`, `positive` and `negative` of three
              alike; `image` and `text` of such. A `Source` is given back as it is
     columns: what a table's columns are, {"text": "caption1+caption2", "label": "y"}; several may share one role, and

@@ -10,6 +10,7 @@ from itertools import islice, product
 
 from ..errors import WrongCall, meant
 from . import Columns
+from .made.form import inner, is_made
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 ARRAYS = (".npy", ".npz")
@@ -18,7 +19,7 @@ REFUSED = (".zip", ".h5", ".pkl", ".pickle", ".pt")
 PACKED = {".tar.gz": "gunzip", ".tgz": "gunzip", ".tar.bz2": "bunzip2", ".tar.xz": "unxz", ".tar.zst": "unzstd"}
 READ = (
     "likeness reads directories, globs, @lists, tables (.csv .tsv .jsonl .parquet), texts (.txt .txt.gz), .tar, "
-    "arrays (.npy .npz), URLs"
+    "arrays (.npy .npz), URLs, made:NAME"
 )
 RANGE = re.compile(r"\{([^{}]*)\}")
 NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
@@ -40,6 +41,9 @@ def check(source: str) -> None:
         raise WrongCall(f"{source!r} names no source; {READ}")
     if is_url(source):
         return _known(source)
+    if is_made(source):
+        beneath = inner(source)
+        return None if beneath is None else check(beneath)
     if source.startswith("hf:"):
         raise WrongCall(f"{READ}; hf: is not among them ({source})")
     if os.path.exists(path):

@@ -18,6 +18,8 @@ from .base import Source
 from .blocked import Shard, Sharded
 from .folders import folder_source
 from .forms import ARRAYS, READ, TEXTS, check, expanded, is_glob, is_range, is_url
+from .made.form import is_made
+from .made.kinds import Made, named
 from .ranges import Local
 from .roles import NEGATIVE, PICTURED, SPOKEN, TRIPLE
 from .sniff import claimed, readable
@@ -67,6 +69,11 @@ def _(source: Source, request: Request) -> Source:
 
 
 @_opened.register
+def _(source: Made, request: Request) -> Source:
+    return source.items(request.columns, request.exclude)
+
+
+@_opened.register
 def _(source: os.PathLike, request: Request) -> Source:  # type: ignore[type-arg]
     return _opened(os.fspath(source), request)
 
@@ -74,6 +81,8 @@ def _(source: os.PathLike, request: Request) -> Source:  # type: ignore[type-arg
 @_opened.register
 def _(source: str, request: Request) -> Source:
     check(source)
+    if is_made(source):
+        return _opened(named(source), request)
     path = os.path.expanduser(source)
     if is_url(source):
         return _distant(source, request)
