@@ -30,6 +30,7 @@ from likeness.views import Embeddings, Origin, Views
 
 SIDE = 16
 COLOURS = {"blue": 2, "red": 0}
+VECTOR = 5  # numbers of what is known of each item beside its label
 PATIENCE = 240.0  # seconds a command may take on a machine that is busy with other things
 TINY = ["encoder=residual", "widths=[8,16]", "projection=[16,8]", "batch=16", "precision=float32", "workers=1"]
 
@@ -120,11 +121,12 @@ def pairs(items: int, dim: int = 16, dtype: torch.dtype = torch.float64, seed: i
 
 
 def images(items: int = 8, views: int = 2, side: int = 8, seed: int = 0, dtype: torch.dtype = torch.float32) -> Views:
-    """Views of noise, labelled by turns, as a batch holds them for one role."""
+    """Views of noise, labelled by turns and with a vector for each item, as a batch holds them for one role."""
     source = torch.Generator().manual_seed(seed)
     item, view = torch.arange(items).repeat(views), torch.arange(views).repeat_interleave(items)
     data = torch.randn(items * views, 3, side, side, generator=source, dtype=torch.float64)
-    return Views(data.to(dtype), origin(item, view, label=(item % 3).float()))
+    vector = torch.outer(item + 1.0, torch.arange(1.0, 1 + VECTOR)).square().sin()
+    return Views(data.to(dtype), origin(item, view, label=(item % 3).float(), vector=vector.to(dtype)))
 
 
 # Scores ---------------------------------------------------------------------------------------------------------------

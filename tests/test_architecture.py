@@ -321,6 +321,8 @@ def test_help_is_light():
     ("call", "said"),
     [
         ("train nosuch/", "nosuch/ does not exist"),
+        ("train made:trifeture", "did you mean 'trifeature'"),
+        ("train made:trifeature,sed=1", "did you mean 'seed'"),
         ("train photos --epoch 3", "did you mean epochs"),
         ("train photos simclr temprature=1", "did you mean 'temperature'"),
         ("train photos simclr batch=many", "a whole number"),

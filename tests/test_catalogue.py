@@ -12,7 +12,7 @@ import pytest
 from likeness.catalogue import Tree, catalogue
 from likeness.errors import WrongCall
 from likeness.keyvalue import pair
-from likeness.plans import Once
+from likeness.plans import Plan
 
 BOOK = catalogue()
 
@@ -66,14 +66,14 @@ def at(tree: Tree, path: str) -> Any:
 def test_a_key_finds_its_field(word: str, path: str, value: Any) -> None:
     tree = overridden(word)
     assert at(tree, path) == value
-    Once.of(tree)  # and the value is one that the recipe takes
+    Plan.of(tree)  # and the value is one that the recipe takes
 
 
 def test_a_recipe_is_replaced_whole_and_later_words_go_to_the_new_one() -> None:
     tree = overridden("optimizer.momentum=0.5", "optimizer=sgd", "nesterov=true")
     assert tree["optimizer"]["momentum"] == 0.9
     assert tree["optimizer"]["nesterov"] is True
-    assert Once.of(tree).optimizer.label() == "SGD"
+    assert Plan.of(tree).optimizer.label() == "SGD"
     tree = overridden("encoder=timm:resnet18", "encoder.size=32", "encoder=residual", "widths=[8]")
     assert tree["method"]["encoder"] == BOOK.whole({"kind": "Residual", "widths": [8]}, "Encoder")
     with pytest.raises(WrongCall, match="nesterov"):
@@ -143,8 +143,8 @@ def test_a_field_that_several_roles_have_means_all_of_them() -> None:
 @pytest.mark.parametrize("name", sorted(BOOK.recipes))
 def test_named_recipes_are_plans(name: str) -> None:
     whole = BOOK.whole(BOOK.recipe(name))
-    plan = Once.of(whole)
-    assert Once.of(plan.tree()) == plan
+    plan = Plan.of(whole)
+    assert Plan.of(plan.tree()) == plan
     assert BOOK.whole(plan.tree()) == plan.tree()  # the catalogue knows every field, and every default, of it
     assert BOOK.recipes[name]["help"]
     assert BOOK.recipe(name.upper()) == BOOK.recipe(name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import images
+from conftest import VECTOR, images
 from torch import Tensor, nn
 
 from likeness.encoders import Residual
@@ -27,6 +27,7 @@ FACTS = {
     "size": 8,
     "items": 100,
     "classes": 3,
+    "vector_dim": VECTOR,
     "encoder": Residual(widths=(6, 8)),
     "teacher": Residual(widths=(4, 6)),
 }
@@ -194,7 +195,7 @@ def test_who_belongs_together_matters(name: str) -> None:
     wrong = Origin(
         torch.where(origin.view == 1, (origin.item + 1) % ITEMS, origin.item),
         origin.view,
-        {"label": torch.where(origin.view == 1, (label + 1) % 3, label)},
+        {**origin.known, "label": torch.where(origin.view == 1, (label + 1) % 3, label)},
     )
     mixed = {"image": Views(views.data[rows], wrong)}
     assert not torch.isclose(value(name, parts, mixed), value(name, parts, seen()), rtol=1e-6)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from conftest import Shell
 
 import likeness
 from likeness.catalogue import catalogue
@@ -87,3 +88,12 @@ def test_pairs_of_which_no_side_meets_the_other_are_refused() -> None:
 def test_within_takes_two_views_and_leaves_repeated_captions_alone() -> None:
     method = TwoTowers(within="InfoNCE", roles=("image", "text"))
     assert (method.least("image"), method.least("text")) == (2, 1)
+
+
+def test_items_that_repeat_each_other_are_said_aloud(shell: Shell) -> None:
+    (shell.cwd / "same.txt").write_text("a dog\n" * 40)
+    (shell.cwd / "differ.txt").write_text("\n".join(f"dog {n}" for n in range(40)))
+    for name, said in (("same.txt", True), ("differ.txt", False)):
+        done = shell("train", name, "steps=1", "batch=8", "--out", name.removesuffix(".txt"))
+        assert done.code == 0, done.err
+        assert ("39 of 40 items looked at repeat another" in " ".join(done.out.split())) is said

@@ -283,18 +283,15 @@ def test_processes_stay_equal_while_training(both: list[Any]) -> None:
     assert all(one["state"][name].equal(two["state"][name]) for name in one["state"])
 
 
-def test_torchrun_trains_what_one_process_does(tmp_path: Path, shapes: Path) -> None:
-    """Odd batches, so that shares differ; the same files, the same curve, and stdout is one JSON object."""
-    words = [
-        *("train", str(shapes), *TINY, "batch=15", "epochs=3", "learned=true", "optimizer=sgd", "--json", "--quiet"),
-    ]
+def beside(folder: Path, *words: str) -> tuple[Any, Any]:
+    """The same command in one process and, under torchrun, in two: runs `one` and `two`; what they print as JSON."""
     two = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
             *("--master-addr", "127.0.0.1", "--master-port", str(free_port())),
-            *("-m", "likeness", *words, "--out", "two"),
+            *("-m", "likeness", *words, "--json", "--out", "two"),
         ],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -303,8 +300,16 @@ def test_torchrun_trains_what_one_process_does(tmp_path: Path, shapes: Path) -> 
     )
     assert two.returncode == 0, two.stderr
     assert "Warning" not in two.stderr
-    one = Shell(tmp_path)(*words, "--out", "one").json
-    assert json.loads(two.stdout)["steps"] == one["steps"] == 6
+    return Shell(folder)(*words, "--json", "--out", "one").json, json.loads(two.stdout)
+
+
+def test_torchrun_trains_what_one_process_does(tmp_path: Path, shapes: Path) -> None:
+    """Odd batches, so that shares differ; the same files, the same curve, and stdout is one JSON object."""
+    words = [
+        *("train", str(shapes), *TINY, "batch=15", "epochs=3", "learned=true", "optimizer=sgd", "--quiet"),
+    ]
+    one, two = beside(tmp_path, *words)
+    assert two["steps"] == one["steps"] == 6
     files = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()}
     others = {path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("*") if path.is_file()}
     assert {path.name for path in others - files} <= {"chance-1.safetensors"}

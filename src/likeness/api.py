@@ -23,7 +23,7 @@ from .journey import Watch
 from .layout import CALL, CHECKPOINT, FINISHED, METRICS, RECIPE, SPACE, must_be_free
 from .loaded import LoadedEncoder, load, load_all
 from .logbook import Event
-from .plans import Once, Plan
+from .plans import Plan
 from .recipe import Recipe, looking_in
 from .runs import Session, Summary
 from .sources import Columns, read
@@ -31,6 +31,7 @@ from .sources.base import Source
 from .sources.feed import readable
 from .sources.forms import is_url
 from .sources.holdout import hold_out
+from .sources.made.form import is_made
 from .space import Space
 from .training import Step, checkpoint
 
@@ -114,7 +115,8 @@ def train(
         WrongCall: the source, the recipe or a value cannot be right.
         Failed: training could not go on (numbers, disk, unreadable data); what was saved is kept.
     """
-    given, module = _encoder_apart(({} if encoder is None else {"encoder": encoder}) | overrides)
+    first = {name: overrides[name] for name in ("method",) if name in overrides}  # it brings an encoder of its own
+    given, module = _encoder_apart(first | ({} if encoder is None else {"encoder": encoder}) | overrides)
     call = Call(_path_of(data), recipe, tuple(given), columns, exclude)
     session = begin(data, call, None if out is None else Path(out), resume, module)
     if isinstance(session, Summary):
@@ -144,7 +146,8 @@ def _plain(value: Any) -> Any:
 def _path_of(data: Any) -> str | None:
     """Where data lie, if it can be told: what `read` gave remembers it."""
     if isinstance(data, Source):
-        return data.name if is_url(data.name) or Path(data.name).exists() else None
+        there = is_url(data.name) or is_made(data.name) or Path(data.name).exists()
+        return data.name if there else None
     return str(data) if isinstance(data, str | Path) else None
 
 
@@ -161,12 +164,17 @@ class Call:
     def tree(self) -> dict[str, Any]:
         recipe = self.recipe.fingerprint if isinstance(self.recipe, Plan) else self.recipe
         return {
-            "source": self.source and (self.source if is_url(self.source) else str(Path(self.source))),  # no last /
+            "source": self.source and _tidy(self.source),
             "recipe": None if recipe is None else str(recipe),
             "overrides": [list(pair) for pair in self.overrides],
             "columns": written(self.columns or {}),
             "exclude": list(self.exclude),
         }
+
+
+def _tidy(source: str) -> str:
+    """A path without its last slash."""
+    return source if is_url(source) or is_made(source) else str(Path(source))
 
 
 def written(columns: Columns) -> dict[str, str]:
@@ -222,11 +230,11 @@ def begin(
     return Session(run, plan, source, kept, held, engine, watch, untrained, known, state)
 
 
-def _begun(run: Path) -> Once:
+def _begun(run: Path) -> Plan:
     """The plan of a run to go on with; plug-ins are looked for where its recipe file lies."""
     named = json.loads((run / CALL).read_text())["recipe"]
     with looking_in(Path(named or "").parent):
-        return Once.from_yaml(run / RECIPE)
+        return Plan.from_yaml(run / RECIPE)
 
 
 def _earlier(out: Path, call: Call) -> Path | None:
@@ -242,7 +250,7 @@ def _earlier(out: Path, call: Call) -> Path | None:
     return out
 
 
-def _suited(plan: Once, kept: Source, engine: Engine, module: nn.Module | None) -> Once:
+def _suited(plan: Plan, kept: Source, engine: Engine, module: nn.Module | None) -> Plan:
     """The plan with every null field found from what is trained on, and the user's own module as encoder."""
     if module is None:
         return plan.fitted(kept, engine)

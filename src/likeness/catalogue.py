@@ -21,7 +21,7 @@ from .errors import WrongCall, meant
 from .limits import unfit
 
 Tree = dict[str, Any]
-ROOT = "Once"
+PLAN, ROOT = "Plan", "Once"  # any plan, and the one that is meant where none is named
 SHORT = frozenset(
     "steps epochs batch split encoder size views temperature optimizer learning_rate workers precision compile "
     "holdout labels seed budget device start lora fresh".split()
@@ -82,11 +82,12 @@ class Catalogue:
         known = ", ".join(sorted(self.recipes))
         raise WrongCall(f"no recipe {name!r}{meant(name, self.recipes)} (recipes: {known}; or a YAML file)")
 
-    def whole(self, tree: Any, base: str = ROOT) -> Tree:
+    def whole(self, tree: Any, base: str = PLAN) -> Tree:
         """The tree with the defaults of every field, and each recipe as a mapping with its `kind`."""
         given = {"kind": tree} if isinstance(tree, str) else tree
         if not isinstance(given, dict):
             raise WrongCall(f"{base} cannot be {given!r}: expected a name or `kind` and fields")
+        given = {"kind": ROOT, **given} if base == PLAN else given
         if "kind" not in given and base not in self.kinds:
             raise WrongCall(f"say which {base.lower()}: add `kind`, one of {', '.join(self.choices(base))}")
         named = {ALIASES.get(name, name): value for name, value in given.items() if name != "kind"}

@@ -9,7 +9,7 @@ from typing import Any
 from .catalogue import Tree, catalogue
 from .engine import Engine
 from .errors import WrongCall
-from .plans import Once, Plan
+from .plans import Plan
 from .recipe import looking_in
 from .sources.base import Source
 from .usual import DEFAULT
@@ -30,20 +30,20 @@ def plan_tree(recipe: str | None, overrides: Sequence[tuple[str, Any]]) -> Tree:
     raise refused[0]
 
 
-def plan_of(recipe: str | Path | Plan | None, overrides: Sequence[tuple[str, Any]] = ()) -> Once:
+def plan_of(recipe: str | Path | Plan | None, overrides: Sequence[tuple[str, Any]] = ()) -> Plan:
     """A recipe by name, file or value, with overrides.
 
     Raises:
         WrongCall: all that is wrong with it, on one line.
     """
     if isinstance(recipe, Plan):
-        return Once.of(catalogue().overridden(recipe.tree(), overrides, "recipe"))
+        return Plan.of(catalogue().overridden(recipe.tree(), overrides, "recipe"))
     name = None if recipe is None else str(recipe)
     with looking_in(Path(name).parent if name else Path()):
-        return Once.of(plan_tree(name, overrides))
+        return Plan.of(plan_tree(name, overrides))
 
 
-def plan_for(source: Source, overrides: Sequence[tuple[str, Any]], engine: Engine) -> Once:
+def plan_for(source: Source, overrides: Sequence[tuple[str, Any]], engine: Engine) -> Plan:
     """The plan that suits a source and a machine, where none is named.
 
     Raises:

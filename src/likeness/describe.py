@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from .recipe import Recipe
 
-MODULES = ("plans", "evaluations")  # importing these imports every recipe of the package
+MODULES = ("plans", "evaluations", "sources.openers")  # importing these imports every recipe of the package
 
 
 def everything() -> dict[str, Any]:

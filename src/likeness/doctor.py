@@ -23,7 +23,7 @@ from .errors import Failed
 from .forecast import Forecast, forecast
 from .inspection import Inspection, Inspector, formats
 from .modalities import Modality, Names
-from .plans import Once, Plan
+from .plans import Plan
 from .sources import Columns, read
 from .sources.base import Labels, Source
 from .sources.data import Data
@@ -117,8 +117,8 @@ def _duplicates(both: Sequence[Seen], told: Told) -> Duplicates:
 
 
 def _planned(
-    plan: Once, source: Source, engine: Engine, told: Told
-) -> tuple[Once, Forecast | None, Throughput | None, str | None]:
+    plan: Plan, source: Source, engine: Engine, told: Told
+) -> tuple[Plan, Forecast | None, Throughput | None, str | None]:
     """The plan fitted, what it comes to and how fast data come, or else why there can be none."""
     told("trying a few training steps", 0, 0)
     try:

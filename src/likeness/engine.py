@@ -189,6 +189,15 @@ def agreed(number: float) -> float:
     return float(shared)
 
 
+def leading(x: Tensor) -> Tensor:
+    """The leading process's tensor; the others have one of the same shape and type. On the CPU."""
+    if processes() == 1:
+        return x
+    shared = x.cuda() if dist.get_backend() == "nccl" else x.clone()
+    dist.broadcast(shared, 0)
+    return shared.cpu()
+
+
 def wished(wish: bool) -> bool:
     """Whether any process wishes it."""
     return bool(all_sum(_shareable(float(wish))) > 0)

@@ -128,7 +128,8 @@ def build(
         WrongCall: it takes code from outside that is not allowed, or the weights do not fit.
     """
     with only_from(allow):
-        module = Encoder.of(about["roles"][role]["encoder"]).build() if given is None else given
+        encoder = Encoder.of(about["roles"][role]["encoder"])
+        module = encoder.build() if given is None else encoder.holding(given)
     _fill(module, of_role(tensors, role, about["roles"]), run)
     return module
 

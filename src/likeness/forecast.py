@@ -14,7 +14,7 @@ from .engine import Engine
 from .journey import Watch
 from .memory import Scale, pieces, splits
 from .modalities import Augmentation
-from .plans import BUDGET, Once, Training
+from .plans import BUDGET, Plan, Training
 from .sources.base import Source
 from .sources.holdout import hold_out
 from .sources.kept_where import foretold
@@ -65,7 +65,7 @@ class Forecast:
     disk: int
 
 
-def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
+def forecast(plan: Plan, source: Source, engine: Engine) -> Forecast:
     """Trains a fitted plan for a few steps, to see how fast they are, and forgets them.
 
     Raises:
@@ -81,7 +81,8 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
         step = next(training)  # before the first step the plan has timed some, at the smallest and the largest size
         waiting = _waiting(step, training)
     per_epoch = plan.data.sampling.steps(batch, plan.data.population(source.only(kept)))
-    epochs = plan.epochs or (plan.steps / per_epoch if plan.steps else step.epoch * step.steps / step.number)
+    asked = plan.epochs or (plan.steps / per_epoch if plan.steps else None)
+    epochs = asked * plan.rounds if asked else step.epoch * step.steps / step.number
     encoders, pace, seen = step.kept(), few / step.state()["pace"]["large"], plan.data.modality.values()
     nets = {id(each.module): each for each in encoders.values()}.values()  # roles may share one
     return Forecast(
@@ -98,7 +99,7 @@ def forecast(plan: Once, source: Source, engine: Engine) -> Forecast:
         held=len(held),
         kept=foretold(source.only(kept), data.read, data.views, data.cache, engine.device),
         budget=plan.budget,
-        steps=plan.steps or max(round(epochs * per_epoch), 1),
+        steps=plan.steps * plan.rounds if plan.steps else max(round(epochs * per_epoch), 1),
         epochs=round(epochs, 2),
         items_per_second=round(pace, 1),
         waiting=round(waiting, 3),
@@ -117,7 +118,7 @@ def _waiting(step: Step, training: Training) -> float:
     return (step.waited - waited) / taken if step.number > first else 0.0
 
 
-def _scale(plan: Once, source: Source, engine: Engine) -> Scale:
+def _scale(plan: Plan, source: Source, engine: Engine) -> Scale:
     return Scale(plan.method, partial(plan.drawn, source, engine), engine)
 
 

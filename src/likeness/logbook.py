@@ -12,7 +12,7 @@ from .disk import replacing, unwritten
 from .errors import Failed
 from .journey import Watch
 from .live import Look
-from .plans import Once
+from .plans import Plan
 from .training import Step
 
 LINES = 400  # log lines a run, or one a step where there are fewer
@@ -101,7 +101,7 @@ class Track:
 class Meter:
     """Items a second and the share of time spent waiting for data, since the last log line."""
 
-    def __init__(self, plan: Once, watch: Watch) -> None:
+    def __init__(self, plan: Plan, watch: Watch) -> None:
         self.watch = watch
         views = max(augmentation.views for augmentation in plan.data.views.values())
         self.batch = plan.data.batch or 1

@@ -177,6 +177,7 @@ class Queue(Follower):
 
     items: of the training set; a queue holds half of them at most, lest most items meet their own past
     opens: share of the steps after which it is read
+    told:  numbers of the vector that is known of each item ("vector"), if it is remembered as the label is
     """
 
     open: Tensor
@@ -184,9 +185,12 @@ class Queue(Follower):
     item: Tensor
     view: Tensor
     label: Tensor
+    known: Tensor | None
     seen: Tensor
 
-    def __init__(self, length: int, dim: int, items: int | None = None, opens: float = 0.0) -> None:
+    def __init__(
+        self, length: int, dim: int, items: int | None = None, opens: float = 0.0, told: int | None = None
+    ) -> None:
         super().__init__()
         self.opens = opens
         self.register_buffer("open", torch.tensor(not opens))
@@ -195,13 +199,14 @@ class Queue(Follower):
         self.register_buffer("item", torch.full((length,), -1))
         self.register_buffer("view", torch.full((length,), -1))
         self.register_buffer("label", torch.full((length,), torch.nan))
+        self.register_buffer("known", None if told is None else torch.full((length, told), torch.nan))
         self.register_buffer("seen", torch.tensor(0))
         self._waiting: Embeddings | None = None
 
     def read(self) -> Embeddings:
         """What is in it: (min(seen, length), D). A row that showed view v is called -1 - v: no query is itself."""
         filled = slice(0, min(int(self.seen), len(self.vector)) * int(self.open))
-        known = {"label": self.label[filled]}
+        known = {name: kept[filled] for name, kept in self._told().items()}
         return Embeddings(self.vector[filled].clone(), Origin(self.item[filled], -1 - self.view[filled], known))
 
     def put(self, z: Embeddings) -> None:
@@ -223,9 +228,14 @@ class Queue(Follower):
         slot = (self.seen + new - len(z) + torch.arange(len(z), device=self.seen.device)) % length
         self.vector[slot] = z.unit.to(self.vector.dtype)
         self.item[slot], self.view[slot] = z.origin.item, z.origin.view
-        self.label[slot] = z.origin.known.get("label", z.origin.item * torch.nan).to(self.label.dtype)
+        for name, kept in self._told().items():
+            kept[slot] = z.origin.known.get(name, kept.new_tensor(torch.nan)).to(kept.dtype)
         self.seen += new
         self._waiting = None
+
+    def _told(self) -> dict[str, Tensor]:
+        """What it remembers of what is known of an item, NaN where nothing was."""
+        return {"label": self.label, **({} if self.known is None else {"vector": self.known})}
 
 
 class Scale(Follower):

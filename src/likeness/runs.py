@@ -27,7 +27,7 @@ from .live import Look, Probe
 from .loaded import LoadedEncoder, embed_all
 from .logbook import Event, Log, Meter, Track
 from .modalities import Modality
-from .plans import Once, Training
+from .plans import Plan, Training
 from .sources import holdout
 from .sources.base import Source
 from .sources.holdout import Rows
@@ -69,7 +69,7 @@ class Session:
     """
 
     run: Path
-    plan: Once
+    plan: Plan
     source: Source
     kept: Rows
     held: Rows

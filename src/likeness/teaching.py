@@ -17,7 +17,7 @@ from .layout import TAUGHT
 from .loaded import LoadedEncoder
 from .modalities import Modality
 from .parts import evaluating
-from .plans import Once
+from .plans import Plan
 from .sources.base import Quarantine, Source
 from .sources.holdout import Rows
 from .space import Space
@@ -68,7 +68,7 @@ def _said(name: str, score: dict[str, Any] | None, cost: Cost | None) -> str:
 
 
 def taught(
-    plan: Once, source: Source, kept: Rows, held: Rows, pupil: LoadedEncoder, after: Space, workers: int
+    plan: Plan, source: Source, kept: Rows, held: Rows, pupil: LoadedEncoder, after: Space, workers: int
 ) -> Taught | None:
     """Compare the student's space with its teacher's; None where there is no teacher, or too few items can be read."""
     teacher = next(taught_by(plan.method), None)
@@ -77,7 +77,7 @@ def taught(
         net = LoadedEncoder(teacher.build(), pupil.modality, pupil.role, teacher.dim, "teacher").to(device)
         alike = forgotten(teacher.path, source, kept, held, net, after, workers)
         price = cost(net.encoder, pupil.modality, device)
-    elif plan.data.vectors is not None:
+    elif plan.data.vectors is not None and "teacher" in type(plan.method).model_fields:
         known = Known(plan.data.vectors)
         alike, price = forgotten(known.path, source, kept, held, known, after, workers), None
     else:

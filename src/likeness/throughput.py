@@ -11,7 +11,7 @@ from itertools import cycle, islice
 
 from .engine import Engine
 from .inspection import mixed
-from .plans import Once
+from .plans import Plan
 from .sources.base import Quarantine, Source
 from .sources.reader import Reader
 
@@ -34,7 +34,7 @@ class Throughput:
         return self.workers if self.read_by_all > self.read_by_one else 1
 
 
-def throughput(plan: Once, source: Source, engine: Engine) -> Throughput:
+def throughput(plan: Plan, source: Source, engine: Engine) -> Throughput:
     """How fast the data of a fitted plan come.
 
     Raises:
@@ -45,7 +45,7 @@ def throughput(plan: Once, source: Source, engine: Engine) -> Throughput:
     return Throughput(round(by(1), 1), round(by(workers), 1), workers, round(_views(plan, source, engine), 1))
 
 
-def _read(plan: Once, source: Source, rows: Sequence[int], workers: int) -> float:
+def _read(plan: Plan, source: Source, rows: Sequence[int], workers: int) -> float:
     """Items a second, each with all its roles."""
     began, done, again = time.perf_counter(), 0, cycle(rows)
     with closing(Reader(source, plan.data.read, workers, Quarantine())) as reader:
@@ -57,7 +57,7 @@ def _read(plan: Once, source: Source, rows: Sequence[int], workers: int) -> floa
     return done / taken
 
 
-def _views(plan: Once, source: Source, engine: Engine) -> float:
+def _views(plan: Plan, source: Source, engine: Engine) -> float:
     few = plan.data.model_copy(update={"batch": min(plan.data.batch or len(source), TOGETHER)})
     each, made = sum(augmentation.views for augmentation in few.views.values()), 0
     feed = plan.model_copy(update={"data": few}).feed(source, engine, Quarantine())

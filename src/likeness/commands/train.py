@@ -16,11 +16,15 @@ from ..layout import HEAD, QUARANTINE, WEIGHTS
 from ..runs import Session, Summary
 from ..screen import ListingScreen, TrainScreen, clock, console
 from ..sources.base import Source
+from ..sources.data import sniffed
 from ..sources.kept_where import foretold
 from ..sources.labelled import strangers
+from ..sources.population import repeats
 from ..usual import DEFAULT
 from .asked import name_bad
 from .doctor import show
+
+MANY = 0.5  # share of items that repeat another from which on it is said
 
 
 def train(
@@ -83,10 +87,11 @@ def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
     unknown = strangers(data.labels, source.ids) if data.labels else ""
     lines = {
         source.name: f"{len(source):,} {_kind(source)} · {len(session.held):,} held out to score on",
-        **{"note" + " " * n: note for n, note in enumerate(source.notes)},
+        **{"note" + " " * n: note for n, note in enumerate([*source.notes, *_repeated(source)])},
         "plan": " · ".join(
             [
                 f"{named}{method}",
+                *plan.course,
                 *([labels] if labels else []),
                 *_encoders(session),
                 f"batch {data.batch}",
@@ -102,6 +107,16 @@ def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
         **_place(session, resume),
     }
     show(to, [(name.strip(), text) for name, text in lines.items()])
+
+
+def _repeated(source: Source) -> list[str]:
+    """What to say where most of the items that are looked at show the same as another."""
+    rows = sniffed(source)
+    same = repeats(source, rows)
+    if same < MANY * len(rows):
+        return []
+    said = f"{same:,} of {len(rows):,} items looked at repeat another, and an equal item is no negative to learn from"
+    return [f"{said}: `likeness doctor` counts them, sampling=distinct keeps them out of one batch"]
 
 
 def _kind(source: Source) -> str:

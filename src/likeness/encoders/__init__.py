@@ -2,7 +2,9 @@
 
 from .base import Encoder as Encoder
 from .base import Kept as Kept
+from .depths import Depths as Depths
 from .head import Head as Head
+from .joined import Joined as Joined
 from .masked import Masking as Masking
 from .ngrams import NgramBag as NgramBag
 from .open_clip import OpenClip as OpenClip

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor, nn
 
 from ..recipe import Recipe
+from ..stacks import Stack
 from .head import Head
 from .published import Published
 
@@ -28,6 +29,10 @@ class Encoder(Recipe, ABC):
     @abstractmethod
     def build(self) -> nn.Module:
         """The network, weights and all, drawn from torch's random numbers; imports what it needs only now."""
+
+    def holding(self, module: nn.Module) -> nn.Module:
+        """The network where it is the user's own module, which is handed over: the module, or what it is a part of."""
+        return module
 
     @property
     def reads(self) -> Mapping[str, Any]:
@@ -66,6 +71,22 @@ class Encoder(Recipe, ABC):
     def token_dim(self) -> int | None:
         """Width of what its network's `hidden(tokens)` says of each token, (N, L, width); None: it has none."""
         return None
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Widths of the pooled features at each depth that its network tells apart, shallowest first and its own
+        features last; none: it tells of no other depth."""
+        return ()
+
+    def levels_of(self, net: Any, data: Stack) -> Sequence[Tensor]:
+        """What its network, built, says at each of these depths, (N, width) each."""
+        said: Sequence[Tensor] = net.levels(data)
+        return said
+
+    @property
+    def pieces(self) -> tuple[int, ...] | None:
+        """Widths of the vectors that its features hold side by side; none: they are one. None: not clear yet."""
+        return ()
 
     def adapted(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Public weights as this network names and shapes them; as they are where nothing is known of them."""

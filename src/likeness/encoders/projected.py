@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from pydantic import PositiveInt
@@ -36,6 +36,14 @@ class Projected(Encoder):
     @property
     def token_dim(self) -> int | None:
         return self.encoder.token_dim
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return (*self.encoder.levels, self.dim) if self.encoder.levels else ()
+
+    def levels_of(self, net: Any, data: Stack) -> Sequence[Tensor]:
+        below = self.encoder.levels_of(net.encoder, data)
+        return [*below, net.projection(below[-1])]
 
     @property
     def note(self) -> str:

@@ -31,6 +31,10 @@ class Residual(Encoder):
     def dim(self) -> int:
         return self.widths[-1]
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return self.widths
+
     def build(self) -> nn.Module:
         return normed(ResidualNet(self.channels or 3, self.widths), self.norm)
 
@@ -44,6 +48,14 @@ class ResidualNet(nn.Module):
         strides = [1] + [2] * (len(widths) - 1)
         pairs = pairwise((widths[0], *widths))
         self.stages = nn.Sequential(*(Block(a, b, stride) for (a, b), stride in zip(pairs, strides, strict=True)))
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """The pooled output of every stage."""
+        x, found = F.relu(self.stem(x), inplace=True), []
+        for stage in self.stages:
+            x = stage(x)
+            found.append(x.mean((2, 3)))
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         pooled: Tensor = self.stages(F.relu(self.stem(x), inplace=True)).mean((2, 3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import Failed, WrongCall
 from ..recipe import only_from
+from ..stacks import Stack
 from ..weights import below, misfit
 from ..whereabouts import Found, encoders_in, find
 from .base import Encoder
@@ -56,6 +57,17 @@ class Saved(Encoder):
     @property
     def token_dim(self) -> int | None:
         return self.bare.token_dim
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return self.bare.levels
+
+    def levels_of(self, net: nn.Module, data: Stack) -> Sequence[Tensor]:
+        return self.bare.levels_of(net, data)
+
+    @property
+    def pieces(self) -> tuple[int, ...] | None:
+        return None if self.encoder is None else self.encoder.pieces
 
     @property
     def space(self) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from inspect import getsource
@@ -46,6 +46,15 @@ class Timm(Encoder):
     @property
     def dim(self) -> int:
         return _dim(self)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return _levels(self)
+
+    def levels_of(self, net: Any, data: Any) -> Sequence[Tensor]:
+        """The mean over places of every stage's or block's output but the last one's, and the features."""
+        last, found = net.forward_intermediates(data)
+        return [*(x.flatten(2).mean(2) for x in found[:-1]), net.forward_head(last)]
 
     def build(self) -> nn.Module:
         import timm
@@ -157,6 +166,14 @@ def _several(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
 def _dim(recipe: Timm) -> int:
     with torch.device("meta"):
         return width(recipe.build(), recipe.channels or 3, recipe.size or recipe.usual_size)
+
+
+@cache
+def _levels(recipe: Timm) -> tuple[int, ...]:
+    size = recipe.size or recipe.usual_size
+    with torch.device("meta"), torch.inference_mode():
+        found = recipe.levels_of(recipe.build().eval(), torch.zeros(2, recipe.channels or 3, size, size))
+    return tuple(x.shape[1] for x in found)
 
 
 def width(net: nn.Module, channels: int, size: int) -> int:

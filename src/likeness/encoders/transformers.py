@@ -50,6 +50,18 @@ class Transformers(Encoder):
             net = self.build()
             return width_of(net.net) if isinstance(net, TextFeatures) else None
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        with torch.device("meta"):
+            net: Any = self.build().eval()
+            if isinstance(net, TextFeatures):
+                config = net.net.config.get_text_config()
+                return (*[config.hidden_size] * (config.num_hidden_layers - 1), self.dim)
+            sides = [self.config.get("image_size", SIDE)] * 2
+            with torch.inference_mode():
+                found = net.levels(torch.zeros(2, self.config.get("num_channels", 3), *sides))
+        return tuple(x.shape[1] for x in found)
+
     def build(self) -> nn.Module:
         """The network from random weights.
 
@@ -114,11 +126,20 @@ class Features(nn.Module):
         self.first = any(name.endswith("cls_token") for name, _ in net.named_parameters())
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.net(pixel_values=x)
+        return self._whole(self.net(pixel_values=x))
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """The places of every stage's or block's output but the last one's, pooled, and the features."""
+        out = self.net(pixel_values=x, output_hidden_states=True)
+        return [*(self._pooled(hidden) for hidden in out["hidden_states"][1:-1]), self._whole(out)]
+
+    def _whole(self, out: Any) -> Tensor:
         if out.get("pooler_output") is not None:
             pooled: Tensor = out["pooler_output"].flatten(1)
             return pooled
-        hidden: Tensor = out["last_hidden_state"]
+        return self._pooled(out["last_hidden_state"])
+
+    def _pooled(self, hidden: Tensor) -> Tensor:
         if hidden.ndim > 3:  # (N, C, H, W)
             return hidden.flatten(2).mean(2)
         return hidden[:, 0] if self.first else hidden.mean(1)
@@ -148,13 +169,23 @@ class TextFeatures(nn.Module):
         self.dense = nn.Sequential(*(layer.build(width) for layer, width in zip(recipe.dense, widths, strict=False)))
         self.layers, self.unit = recipe.dense, recipe.unit
 
-    def hidden(self, tokens: Padded) -> Tensor:
-        """(N, L, dim) the tokens as the last layer leaves them."""
+    def _said(self, tokens: Padded, **asked: bool) -> Any:
         values, mask = tokens.values, tokens.mask.long()
         if not len(tokens):  # which many cannot take: one row, and nothing is made of it
             values, mask = values.new_zeros(1, values.shape[1]), mask.new_ones(1, mask.shape[1])
-        hidden: Tensor = self.net(input_ids=values, attention_mask=mask)["last_hidden_state"]
+        return self.net(input_ids=values, attention_mask=mask, **asked)
+
+    def hidden(self, tokens: Padded) -> Tensor:
+        """(N, L, dim) the tokens as the last layer leaves them."""
+        hidden: Tensor = self._said(tokens)["last_hidden_state"]
         return hidden[: len(tokens)]
+
+    def levels(self, tokens: Padded) -> list[Tensor]:
+        """The tokens after every layer but the last one, pooled, and the features."""
+        out = self._said(tokens, output_hidden_states=True)
+        every = [*out["hidden_states"][1:-1], out["last_hidden_state"]]
+        *below, last = [pooled(hidden[: len(tokens)], tokens.mask, self.pooling) for hidden in every]
+        return [*below, self._finished(last)]
 
     def told(self) -> dict[str, Any]:
         """What of it `Published` knows."""
@@ -163,7 +194,10 @@ class TextFeatures(nn.Module):
         return {**known, "dense": layers, "unit": self.unit}
 
     def forward(self, tokens: Padded) -> Tensor:
-        features: Tensor = self.dense(pooled(self.hidden(tokens), tokens.mask, self.pooling))
+        return self._finished(pooled(self.hidden(tokens), tokens.mask, self.pooling))
+
+    def _finished(self, text: Tensor) -> Tensor:
+        features: Tensor = self.dense(text)
         return F.normalize(features, dim=1) if self.unit else features
 
 

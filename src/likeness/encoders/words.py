@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import torch
@@ -56,6 +57,10 @@ class TextTransformer(Encoder):
     @property
     def token_dim(self) -> int:
         return self.dim
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return (self.dim,) * self.depth
 
     def published(self, module: Any) -> Published:
         """transformers' MegatronBERT: BERT whose blocks have their norms before, and one at the end."""
@@ -137,15 +142,30 @@ class TextNet(nn.Module):
                 nn.init.zeros_(layer.bias)
         nn.init.normal_(self.token.weight)
 
-    def hidden(self, tokens: Padded) -> Tensor:
-        """(N, L, dim) the tokens as the last block leaves them; longer texts than it was made for are cut."""
+    def _after(self, tokens: Padded) -> Iterator[Tensor]:
+        """(N, L, dim) the tokens after each block; longer texts than it was made for are cut."""
         values, mask = (x[:, : len(self.position)] for x in (tokens.values, tokens.mask))
         x = self.dropout(self.token(values) + self.position[: values.shape[1]])
         seen = mask | ~mask.any(1, keepdim=True)  # a text without a token attends to its padding, lest it be NaN
         for block in self.blocks:
             x = block(x, seen)
-        normed: Tensor = self.norm(x)
+            yield x
+
+    def hidden(self, tokens: Padded) -> Tensor:
+        """(N, L, dim) the tokens as the last block leaves them, normed."""
+        (last,) = deque(self._after(tokens), maxlen=1)
+        normed: Tensor = self.norm(last)
         return normed
+
+    def levels(self, tokens: Padded) -> list[Tensor]:
+        """The mean of a text's tokens after each block but the last, and the features."""
+        return list(by_length(tokens, self._deep).chunk(len(self.blocks), 1))
+
+    def _deep(self, tokens: Padded) -> Tensor:
+        *early, last = self._after(tokens)
+        mask = tokens.mask[:, : len(self.position)]
+        below = [pooled(x, mask, "mean") for x in early]
+        return torch.cat([*below, pooled(self.norm(last), mask, self.pooling)], 1)
 
     def forward(self, tokens: Padded) -> Tensor:
         """(N, dim), texts of like length together."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from ..encoders import Encoder, Kept
 from ..errors import WrongCall, meant
-from ..objectives import Term
+from ..objectives import Objective, Reads, Term
 from ..recipe import Recipe
 from ..views import Batch
 
@@ -67,3 +67,16 @@ class Method(Recipe, ABC):
     def chance(self, batch: int, views: int) -> float | None:
         """What the loss would be if the space told nothing apart, for `batch` items; None where that says nothing."""
         return None
+
+
+def must_use(method: str, objective: Objective, reads: Sequence[Reads]) -> None:
+    """Refuse an objective that compares what a method of that name does not have.
+
+    Raises:
+        ValueError: for pydantic to pass on.
+    """
+    if objective.reads not in reads:
+        raise ValueError(
+            f"objective {objective.label()} reads {objective.reads}, for which {method} has no use: "
+            f"choose one that reads {' or '.join(reads)}"
+        )

@@ -39,7 +39,7 @@ class BYOL(OneTower):
     """How disobedience is scored."""
 
     def build(self) -> BYOLParts:
-        tower, dim = self.tower(), self.projection[-1]
+        tower, dim = self.tower(), self.width
         return BYOLParts(
             tower=tower,
             predictor=Predictor(dim, self.prediction, dim),

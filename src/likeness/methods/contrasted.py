@@ -14,8 +14,8 @@ from pydantic import model_validator
 from ..objectives import InfoNCE, Objective, Reads, Term
 from ..relations import Pairing, SameContent
 from ..views import Embeddings
+from .base import must_use
 from .paired import TWO, Paired
-from .tower import must_use
 
 
 class Contrasted(Paired, ABC):

@@ -45,7 +45,7 @@ class DINO(OneTower):
     """How disobedience is scored."""
 
     def build(self) -> DINOParts:
-        tower, prototypes = self.tower(), Prototypes(self.projection[-1], self.prototypes, self.frozen)
+        tower, prototypes = self.tower(), Prototypes(self.width, self.prototypes, self.frozen)
         student = nn.Sequential(tower, prototypes)
         return DINOParts(
             tower=tower,

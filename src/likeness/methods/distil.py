@@ -49,7 +49,7 @@ class Distil(OneTower):
     """
 
     compares: ClassVar[int] = 1
-
+    apart: ClassVar[bool] = False
     projection: tuple[PositiveInt, ...] = ()
     """Widths of hidden layers between the features and the teacher's width."""
     teacher: Encoder | None = None
@@ -83,8 +83,8 @@ class Distil(OneTower):
     def _truth(self, parts: DistilParts, views: Views) -> Embeddings:
         """The teacher's rows, under names of other views than the student's: a query is no key of its own."""
         vector = parts.teacher(views, next(parts.tower.parameters()))
-        known = {name: value for name, value in views.origin.known.items() if name != "vector"}
-        return Embeddings(vector, Origin(views.origin.item, -1 - views.origin.view, known))[vector.isfinite().all(1)]
+        origin = Origin(views.origin.item, -1 - views.origin.view, views.origin.known)
+        return Embeddings(vector, origin)[vector.isfinite().all(1)]
 
     def chance(self, batch: int, views: int) -> float | None:
         return self.objective.chance(batch * views)

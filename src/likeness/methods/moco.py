@@ -38,13 +38,15 @@ class MoCo(OneTower):
     """Keys remembered; at most half as many as there are items."""
     items: PositiveInt | None = None
     """Items of the training set, which bound the queue; null: as the data have."""
+    vector_dim: PositiveInt | None = None
+    """Numbers of the vector that is known of each item, which the queue remembers; null: as the data have, or none."""
 
     def build(self) -> MoCoParts:
         tower = self.tower()
         return MoCoParts(
             tower=tower,
             target=Momentum(tower, self.momentum),
-            queue=Queue(self.queue, self.projection[-1], self.items),
+            queue=Queue(self.queue, self.width, self.items, told=self.vector_dim),
             objective=self.objective.build(),
         )
 

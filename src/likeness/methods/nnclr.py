@@ -38,7 +38,7 @@ class NNCLR(OneTower):
     """Items of the training set, which bound the queue; null: as the data have."""
 
     def build(self) -> NNCLRParts:
-        dim = self.projection[-1]
+        dim = self.width
         return NNCLRParts(
             tower=self.tower(),
             predictor=Predictor(dim, self.prediction, dim),

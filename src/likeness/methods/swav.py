@@ -46,13 +46,15 @@ class SwAV(OneTower):
     """Share of the steps after which the queue is used (epoch 15 of 400 in the paper)."""
     items: PositiveInt | None = None
     """Items of the training set, which bound the queue; null: as the data have."""
+    vector_dim: PositiveInt | None = None
+    """Numbers of the vector that is known of each item, which the queue remembers; null: as the data have, or none."""
 
     def build(self) -> SwAVParts:
-        dim = self.projection[-1]
+        dim = self.width
         return SwAVParts(
             tower=self.tower(),
             prototypes=Prototypes(dim, self.prototypes, self.frozen),
-            queue=Queue(self.queue, dim, self.items, self.opens) if self.queue else None,
+            queue=Queue(self.queue, dim, self.items, self.opens, self.vector_dim) if self.queue else None,
             objective=self.objective.build(),
         )
 

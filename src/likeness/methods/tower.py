@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from ..encoders import Encoder, Kept
 from ..errors import WrongCall
-from ..objectives import Objective, Reads
-from ..parts import Tower, mlp
+from ..objectives import Reads
+from ..parts import Tower
 from ..relations import Pairing, SameItem
 from ..views import Batch
-from .base import Method
+from .base import Method, must_use
+from .heads import head_of, many
 
 
 class OneTower(Method, ABC):
@@ -35,6 +36,8 @@ class OneTower(Method, ABC):
 
     reads: ClassVar[tuple[Reads, ...]] = ("embeddings",)
     """What its objective may compare."""
+    apart: ClassVar[bool] = True
+    """Whether vectors that the encoder gives side by side have a projection head each."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -43,12 +46,25 @@ class OneTower(Method, ABC):
             must_use(self.label(), objective, self.reads)
         return self
 
-    def tower(self) -> Tower:
-        """A fresh encoder with its projection head."""
+    @property
+    def heads(self) -> int | None:
+        """Projection heads whose embeddings lie side by side; None where it is not clear yet what the encoder gives."""
+        pieces = None if self.encoder is None else self.encoder.pieces
+        return None if pieces is None else many(pieces) if self.apart and self.projection else 1
+
+    @property
+    def width(self) -> int:
+        """Numbers of an embedding."""
         assert self.encoder is not None
-        return Tower(
-            self.encoder.build(), mlp(self.encoder.dim, *self.projection, norm=self.projection_norm), self.split
-        )
+        return (self.heads or 1) * self.projection[-1] if self.projection else self.encoder.dim
+
+    def filled(self, facts: Mapping[str, Any]) -> Self:
+        return super().filled({"pieces": self.heads, **facts})
+
+    def tower(self) -> Tower:
+        """A fresh encoder with its projection head, or heads."""
+        assert self.encoder is not None
+        return Tower(self.encoder.build(), head_of(self.encoder, self.projection, self.projection_norm), self.split)
 
     def seen(self, batch: Batch) -> Any:
         """The views of its role."""
@@ -59,19 +75,6 @@ class OneTower(Method, ABC):
         assert self.encoder is not None
         assert self.role is not None
         return {self.role: Kept(self.encoder, parts.tower.encoder)}
-
-
-def must_use(method: str, objective: Objective, reads: Sequence[Reads]) -> None:
-    """Refuse an objective that compares what a method of that name does not have.
-
-    Raises:
-        ValueError: for pydantic to pass on.
-    """
-    if objective.reads not in reads:
-        raise ValueError(
-            f"objective {objective.label()} reads {objective.reads}, for which {method} has no use: "
-            f"choose one that reads {' or '.join(reads)}"
-        )
 
 
 def must_be_trained(locked: Mapping[str, Encoder]) -> None:

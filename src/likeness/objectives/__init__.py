@@ -8,11 +8,14 @@ from .base import Term as Term
 from .base import similarity as similarity
 from .both import both_ways as both_ways
 from .both import one_way as one_way
+from .cascade import Cascade as Cascade
 from .classify import Classify as Classify
 from .clusters import SelfDistillation as SelfDistillation
 from .clusters import Swapped as Swapped
 from .cyclip import CyCLIP as CyCLIP
+from .decorrelated import Decorrelated as Decorrelated
 from .decoupled import Decoupled as Decoupled
+from .each import Each as Each
 from .feature import IFM as IFM
 from .graded import CoSENT as CoSENT
 from .graded import Regress as Regress

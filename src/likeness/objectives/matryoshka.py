@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -21,7 +22,7 @@ HALVES = 4  # lengths where none are named: all numbers, a half, a quarter, an e
 class Inner:
     """Reads what the wrapped objective reads."""
 
-    def __get__(self, one: Matryoshka | None, kind: type[Matryoshka]) -> Reads:
+    def __get__(self, one: Any, kind: type[Objective]) -> Reads:
         return Objective.reads if one is None else one.objective.reads
 
 
@@ -53,9 +54,7 @@ class Matryoshka(Objective):
         return self
 
     def build(self) -> nn.Module | None:
-        parts = [self.objective.build() for _ in self.dims or range(HALVES)]
-        kept = [part for part in parts if part is not None]
-        return nn.ModuleList(kept) if kept else None
+        return one_each(self.objective, HALVES if self.dims is None else len(self.dims))
 
     def __call__(self, q: Embeddings, k: Embeddings, relation: Relation, part: Any = None) -> Term:
         terms = []
@@ -63,10 +62,7 @@ class Matryoshka(Objective):
             a = first(q, length)
             b = a if q is k else first(k, length)
             terms.append(self.objective(a, b, relation, None if part is None else part[n]))
-        totals = torch.stack([term.total for term in terms])
-        means = shared_mean(totals, torch.stack([term.count.to(totals) for term in terms]))
-        share = totals.new_tensor(self.weights or [1.0] * len(terms))
-        return Term((share * means).sum() / share.sum(), totals.new_ones(()))
+        return mean_of(terms, self.weights)
 
     def _lengths(self, width: int) -> tuple[int, ...]:
         lengths = self.dims or tuple(max(width >> n, 1) for n in range(HALVES))
@@ -81,3 +77,18 @@ class Matryoshka(Objective):
 def first(z: Embeddings, length: int) -> Embeddings:
     """The first numbers of every vector, (N, length)."""
     return Embeddings(z.vector[:, :length], z.origin)
+
+
+def one_each(objective: Objective, many: int) -> nn.ModuleList | None:
+    """What an objective that is asked of several things learns or remembers of each; None where it does neither."""
+    parts = [objective.build() for _ in range(many)]
+    kept = [part for part in parts if part is not None]
+    return nn.ModuleList(kept) if kept else None
+
+
+def mean_of(terms: Sequence[Term], weights: Sequence[float] | None = None) -> Term:
+    """The mean of terms, each a mean over the rows of all processes; weights: how much each counts, None: alike."""
+    totals = torch.stack([term.total for term in terms])
+    means = shared_mean(totals, torch.stack([term.count.to(totals) for term in terms]))
+    share = totals.new_tensor(weights or [1.0] * len(terms))
+    return Term((share * means).sum() / share.sum(), totals.new_ones(()))

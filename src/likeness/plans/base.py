@@ -1,44 +1,66 @@
-"""Plans: which methods are trained, in which order, for how long."""
+"""What a plan is: a method on data, moved by an optimizer, for so long; and how each of its stages is trained."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr
 
-from .encoders import Kept
-from .encoders.defaults import default_encoder
-from .engine import Engine, cores
-from .errors import WrongCall
-from .journey import Journey, Watch
-from .limits import seconds_of
-from .memory import decoded, with_room
-from .methods import Method
-from .modalities import Augmentation, Modality
-from .parts import evaluating, shortened
-from .recipe import Recipe
-from .sources.base import Quarantine, Source, looked
-from .sources.data import Data, sniffed
-from .sources.feed import Feed
-from .sources.sampling import Shuffle
-from .starting import beginning, shown, shown_to, start_of, taught_by
-from .stored import vectors_of
-from .training import AdamW, Adaptation, Descent, Growth, Learner, Optimizer, State, Step
-from .training.course import LEAST
-from .views import Batch
+from ..encoders import Kept
+from ..encoders.defaults import default_encoder
+from ..engine import Engine, cores
+from ..errors import WrongCall
+from ..journey import Journey, Watch
+from ..limits import seconds_of
+from ..memory import decoded, with_room
+from ..methods import Method
+from ..parts import shortened
+from ..recipe import Recipe
+from ..sources.base import Quarantine, Source
+from ..sources.data import Data
+from ..sources.feed import Feed
+from ..sources.sampling import Sampling, Shuffle
+from ..starting import beginning, shown, shown_to, start_of, taught_by
+from ..stored import vectors_of
+from ..training import AdamW, Adaptation, Descent, Growth, Learner, Optimizer, State, Step
+from ..views import Batch
+from .checks import must_compare, must_meet, must_take, must_take_views, takes
 
 Training = Generator[Step, None, dict[str, Kept]]  # yields every step, returns the encoders kept
 
 BUDGET = "30m"
 PAIR = 2  # roles of an item that are to meet; a third one holds what they are not
 WORKERS = {True: 4, False: 16}  # most threads that read, where the encoder needs the cores itself, and where not
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How one stage of a plan is trained.
+
+    seed:     weights, order of items and views follow from it
+    budget:   seconds since the run began after which it ends; None: the plan's steps or epochs tell
+    sampling: which items share a batch; None: as the plan has it
+    groups:   (N,) the group of each item, which the plan has found; None: a column tells
+    vectors:  (N, D) what training may know of each item beside itself; None: what the plan's file says
+    weights:  role -> what its encoder begins with; those that are not named begin as the method has them
+    """
+
+    method: Method
+    seed: int
+    budget: float | None = None
+    sampling: Sampling | None = None
+    groups: np.ndarray | None = None
+    vectors: torch.Tensor | None = None
+    weights: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
 
 
 class Plan(Recipe, ABC):
@@ -64,22 +86,6 @@ class Plan(Recipe, ABC):
     compile: bool = False
     """Whether torch.compile makes the encoder's code: a slow start, then faster steps."""
 
-    @abstractmethod
-    def fitted(self, source: Source, engine: Engine) -> Plan:
-        """With every null field found from the data and the machine."""
-
-    @abstractmethod
-    def run(self, source: Source, engine: Engine, watch: Watch, state: State | None = None) -> Training:
-        """Train, yielding after every step, and return what is kept. Unreadable items go to the watch's quarantine."""
-
-    @abstractmethod
-    def untrained(self) -> dict[str, Kept]:
-        """The encoders as they are at step 0."""
-
-
-class Once(Plan):
-    """One method, one stage."""
-
     method: Method
     """How to learn."""
     start: str | None = None
@@ -90,7 +96,20 @@ class Once(Plan):
 
     _because: tuple[str, ...] = PrivateAttr(default=())
 
-    def fitted(self, source: Source, engine: Engine) -> Once:
+    @abstractmethod
+    def run(self, source: Source, engine: Engine, watch: Watch, state: State | None = None) -> Training:
+        """Train, yielding after every step, and return what is kept. Unreadable items go to the watch's quarantine."""
+
+    @abstractmethod
+    def untrained(self) -> dict[str, Kept]:
+        """The encoders as they are at step 0."""
+
+    def fitted(self, source: Source, engine: Engine) -> Self:
+        """With every null field found from the data and the machine.
+
+        Raises:
+            WrongCall: a value cannot be right for the data.
+        """
         if self.steps and self.epochs:
             raise WrongCall(f"steps={self.steps} and epochs={self.epochs} were both given: give one of them")
         saved = start_of(self.method, self.start, self.adapt, source.roles)
@@ -121,7 +140,7 @@ class Once(Plan):
             known |= {"start": saved.path, "adapt": self.adapt.model_copy(update=asked)}
         return self.model_copy(update=known)._with_views_that_fit()._with_room(source, engine)
 
-    def _with_views_that_fit(self) -> Once:
+    def _with_views_that_fit(self) -> Self:
         """With views of full size where an encoder takes no smaller ones, as many transformers do.
 
         Raises:
@@ -140,7 +159,7 @@ class Once(Plan):
             return self
         return self.model_copy(update={"data": self.data.model_copy(update={"grow": (1.0, 1.0)})})
 
-    def _with_room(self, source: Source, engine: Engine) -> Once:
+    def _with_room(self, source: Source, engine: Engine) -> Self:
         """With chunks for the encoder where memory would not do, weighed by a few views of full size."""
         share = math.ceil((self.data.batch or len(source)) / engine.world)
         keeps = self.data.cache in ("auto", "memory")
@@ -164,29 +183,45 @@ class Once(Plan):
         return (*self._because, *shortened(self.method.tree()), *filter(None, notes))
 
     @property
+    def rounds(self) -> int:
+        """How often `steps` or `epochs` are trained for."""
+        return 1
+
+    @property
+    def course(self) -> tuple[str, ...]:
+        """What to say of its stages, where there are several."""
+        return ()
+
+    @property
     def growth(self) -> Growth:
         """How the size of the views changes while training."""
         data = self.data
         sizes = [modality.facts["size"] for modality in data.modality.values() if "size" in modality.facts]
         return Growth(max(sizes, default=None), *data.grow, data.grown)
 
-    def untrained(self) -> dict[str, Kept]:
-        torch.manual_seed(self.seed)
-        return self.method.keep(self.method.build())
+    @property
+    def seconds(self) -> float | None:
+        """Time for the whole run; None where steps or epochs tell when it ends."""
+        return seconds_of(self.budget) if self.budget else None
 
-    def run(self, source: Source, engine: Engine, watch: Watch, state: State | None = None) -> Training:
-        torch.manual_seed(self.seed)
+    def learned(
+        self, stage: Stage, source: Source, engine: Engine, watch: Watch, state: State | None
+    ) -> Generator[Step, None, Descent]:
+        """Train one stage, yielding after every step, and return what has learned."""
+        torch.manual_seed(stage.seed)
         batch = self.data.batch or len(source)
-        descent = Descent(Learner(self.method), self.optimizer, engine, batch, self.adapt)
+        descent = Descent(Learner(stage.method), self.optimizer, engine, batch, self.adapt)
+        for role, kept in descent.kept().items():
+            if role in stage.weights:
+                kept.module.load_state_dict(stage.weights[role])
         if self.compile:
             for kept in descent.kept().values():
                 kept.module.compile()
-        feed = self.feed(source, engine, watch.quarantine)
+        feed = self.feed(source, engine, watch.quarantine, stage)
         length = self.steps or (max(round(self.epochs * feed.steps_per_epoch), 1) if self.epochs else None)
-        budget = seconds_of(self.budget) if self.budget else None
         with closing(feed):
-            yield from Journey(feed, descent, watch, self.growth, length, budget).run(state)
-        return descent.kept()
+            yield from Journey(feed, descent, watch, self.growth, length, stage.budget).run(state)
+        return descent
 
     def _vectors(self, source: Source) -> torch.Tensor | None:
         """Stored vectors of the items, which training may know; None where there are none."""
@@ -198,91 +233,22 @@ class Once(Plan):
             return self.data.workers
         return min(cores(), WORKERS[engine.device.type == "cpu"])
 
-    def feed(self, source: Source, engine: Engine, quarantine: Quarantine) -> Feed:
-        """The batches of training: step number -> this process's share."""
-        data = self.data
+    def feed(self, source: Source, engine: Engine, quarantine: Quarantine, stage: Stage | None = None) -> Feed:
+        """The batches of training: step number -> this process's share. stage: None: the first"""
+        data, stage = self.data, stage or Stage(self.method, self.seed)
         return Feed(
             source,
             data.read,
             data.views,
-            data.sampling,
+            data.sampling if stage.sampling is None else stage.sampling,
             batch=data.batch or len(source),
-            seed=self.seed,
+            seed=stage.seed,
             rank=engine.rank,
             world=engine.world,
             workers=self.workers(engine),
             device=engine.device,
             quarantine=quarantine,
-            population=data.population(source),
-            vectors=self._vectors(source),
+            population=replace(data.population(source), groups=stage.groups),
+            vectors=self._vectors(source) if stage.vectors is None else stage.vectors,
             cache=data.cache,
         )
-
-
-def must_compare(method: Method, data: Data, batch: int | None) -> None:
-    """Refuse what a method could learn nothing from; batch: as it was asked for.
-
-    Raises:
-        WrongCall: it compares views, and there is one; or items, and a step has one.
-    """
-    least = method.compares
-    for role, augmentation in data.views.items():
-        if augmentation.views < method.least(role):
-            several = f"{role}." if len(data.views) > 1 else ""
-            raise WrongCall(
-                f"{method.label()} compares views of an item, and {several}views={augmentation.views}: "
-                f"draw {method.least(role)} at least"
-            )
-    if batch is not None and batch < least:
-        raise WrongCall(f"{method.label()} compares items, and batch={batch}: take {least} at least")
-
-
-def must_meet(source: Source, roles: Sequence[str]) -> None:
-    """Refuse roles that no item has both of: without a pair nothing brings them together.
-
-    Raises:
-        WrongCall: there is none.
-    """
-    rows = chain(sniffed(source), range(len(source)))  # one is found soon, where there are any to speak of
-    if not any(all(looked(source.raw, role, row) is not None for role in roles) for row in rows):
-        raise WrongCall(f"{source.name}: none of {len(source):,} items has {' and '.join(roles)}: nothing is paired")
-
-
-def takes(kept: Kept, modality: Modality, size: int | None = None) -> str | None:
-    """Why an encoder cannot take two rows of what it will be shown, at another size if one is given; None if it can."""
-    resized = modality if size is None else modality.model_copy(update={"size": size})
-    try:
-        with torch.inference_mode(), evaluating(kept.module):
-            kept.module(resized.example())
-    except (RuntimeError, ValueError, AssertionError) as error:
-        return str(error).splitlines()[0]
-    return None
-
-
-def must_take(kept: Kept, modality: Modality) -> None:
-    """Try an encoder before anything starts.
-
-    Raises:
-        WrongCall: it cannot take the data; networks made for large pictures cannot halve small ones often enough.
-    """
-    why = takes(kept, modality)
-    if why is not None:
-        raise WrongCall(f"encoder {kept.recipe.bare.label()} cannot take the data ({modality.sight}): {why}")
-
-
-def must_take_views(kept: Kept, modality: Modality, augmentation: Augmentation) -> None:
-    """Try an encoder with views that are smaller than what it is made for, as multi-crop has them.
-
-    Raises:
-        WrongCall: it cannot take them; the message names the nearest size that it takes.
-    """
-    size = modality.facts.get("size", 0)
-    for side in augmentation.sides(size) if size else ():
-        why = takes(kept, modality, side) if side != size else None
-        if why is not None:
-            others = sorted(range(LEAST, size, LEAST), key=lambda other: abs(other - side))
-            fit = next((other for other in others if takes(kept, modality, other) is None), size)
-            raise WrongCall(
-                f"encoder {kept.recipe.bare.label()} cannot take views of {side} of {size} pixels: {why.rstrip('.')}; "
-                f"the nearest it takes are of {fit}: resolution={fit / size:.3g}"
-            )

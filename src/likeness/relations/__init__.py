@@ -12,4 +12,6 @@ from .pairings import Pairing as Pairing
 from .pairings import SameContent as SameContent
 from .pairings import SameItem as SameItem
 from .pairings import SameLabel as SameLabel
+from .soft import SoftNegatives as SoftNegatives
+from .soft import Weighed as Weighed
 from .transport import Transported as Transported

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, singledispatch
 from hashlib import blake2b
@@ -152,6 +152,12 @@ def stored(source: Source, role: str) -> tuple[np.ndarray, np.ndarray]:
     ]
     rows, codes = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return rows, codes
+
+
+def repeats(source: Source, rows: Sequence[int]) -> int:
+    """How many of these items repeat another of them in all that is encoded; files are told by their paths."""
+    found = {tuple(one for role in source.roles for one in identities(looked(source.raw, role, row))) for row in rows}
+    return len(rows) - len(found)
 
 
 @singledispatch

@@ -1,0 +1,135 @@
+"""What a later stage is taught against: how it comes to learn what the stages before it have not."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+
+from ..errors import WrongCall
+from ..methods import Method
+from ..objectives import Decorrelated
+from ..recipe import Recipe
+from ..relations import SoftNegatives
+from ..sources.sampling import Grouped, Sampling
+from .cells import clustered, crossed, pooled
+
+
+class Against(Recipe, ABC):
+    """Changes a stage by what the encoders before it say of each item, and leaves the method as it is."""
+
+    def suited(self, method: Method) -> Self:
+        """Itself, if later stages of that method can be taught so.
+
+        Raises:
+            WrongCall: they cannot.
+        """
+        self.method(method, 1)
+        return self
+
+    @abstractmethod
+    def method(self, method: Method, width: int) -> Method:
+        """The method of a later stage. width: of what is known of each item"""
+
+    def sampling(self, sampling: Sampling) -> Sampling:
+        """Which items share a batch. By default as in the first stage."""
+        return sampling
+
+    def groups(self, placed: Sequence[Tensor], batch: int, seed: int) -> np.ndarray | None:
+        """(N,) the group of each item, -1 for none; None: there are no groups.
+
+        placed: of each earlier stage, the unit vectors (N, D) of the un-augmented items, NaN where there is none
+        """
+        return None
+
+    def vectors(self, placed: Sequence[Tensor]) -> Tensor | None:
+        """(N, D) what training is told of each item; None: nothing."""
+        return None
+
+
+class Cells(Against):
+    """Hard cells: a batch holds items that all earlier encoders confuse, so that what told items apart is no help now
+    (Multistage Contrastive Learning, Zhang et al. 2024, arXiv:2402.11816).
+
+    The items of each stage are clustered by k-means, all clusterings are crossed, and batches are drawn within the
+    cells. The authors' code drops cells that are smaller than a batch; here they are joined with the nearest.
+    """
+
+    clusters: PositiveInt = 10
+    """Clusters a stage (K)."""
+    crossing: Literal["all", "last"] = "all"
+    """Which clusterings make cells: all of the stages before, as in the paper; or the last one's alone, which is what
+    the released cluster.py does."""
+    least: PositiveInt | None = None
+    """Items that a cell has at least: smaller ones are joined with the nearest; null: a batch."""
+
+    def method(self, method: Method, width: int) -> Method:
+        return method
+
+    def sampling(self, sampling: Sampling) -> Sampling:
+        return Grouped()
+
+    def groups(self, placed: Sequence[Tensor], batch: int, seed: int) -> np.ndarray:
+        told = placed if self.crossing == "all" else placed[-1:]
+        cells = crossed([clustered(each, self.clusters, seed) for each in told])
+        return pooled(cells, torch.cat([*told], 1), self.least or batch)
+
+
+class Soft(Against):
+    """Soft cells: the negatives of an ordinary batch count the more, the more the earlier encoders confuse them with
+    the query. No item is dropped, any batch and any number of stages will do; this package's own.
+
+    A negative's weight is proportional to exp((cos - 1) / temperature), with cos the mean cosine of the earlier
+    encoders, and the weights of a query have mean one: see the pairing SoftNegatives.
+    """
+
+    temperature: PositiveFloat = 0.1
+    """What the cosines are divided by; lower comes nearer to hard cells."""
+
+    def method(self, method: Method, width: int) -> Method:
+        pairing = asked(method, "pairing", self.label())
+        soft = SoftNegatives(pairing=pairing, temperature=self.temperature)
+        return method.model_copy(update={"pairing": soft}).filled({"vector_dim": width})
+
+    def vectors(self, placed: Sequence[Tensor]) -> Tensor:
+        return torch.cat([*placed], 1)
+
+
+class Uncorrelated(Against):
+    """What the earlier encoders say already is penalised: the squared cross-covariance between the embeddings and the
+    whitened earlier features; this package's own, see the objective Decorrelated."""
+
+    weight: PositiveFloat = 1.0
+    """How much that counts beside the method's own objective."""
+
+    def method(self, method: Method, width: int) -> Method:
+        objective = Decorrelated(objective=asked(method, "objective", self.label()), weight=self.weight)
+        return method.model_copy(update={"objective": objective})
+
+    def vectors(self, placed: Sequence[Tensor]) -> Tensor:
+        return torch.cat([*placed], 1)
+
+
+class Nothing(Against):
+    """Nothing: every stage learns for itself, and all together are an ensemble, the control that any gain of stages
+    must be held against."""
+
+    def method(self, method: Method, width: int) -> Method:
+        return method
+
+
+def asked(method: Method, field: str, by: str) -> Recipe:
+    """A field that a method must have to be taught so.
+
+    Raises:
+        WrongCall: it has none.
+    """
+    found: Recipe | None = getattr(method, field, None)
+    if found is None:
+        raise WrongCall(f"{method.label()} has no {field}, which against={by} changes: take against=Cells")
+    return found

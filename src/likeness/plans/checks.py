@@ -1,0 +1,86 @@
+"""What a plan refuses before anything starts: what a method could learn nothing from, or an encoder cannot take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+import torch
+
+from ..encoders import Kept
+from ..errors import WrongCall
+from ..methods import Method
+from ..modalities import Augmentation, Modality
+from ..parts import evaluating
+from ..sources.base import Source, looked
+from ..sources.data import Data, sniffed
+from ..training.course import LEAST
+
+
+def must_compare(method: Method, data: Data, batch: int | None) -> None:
+    """Refuse what a method could learn nothing from; batch: as it was asked for.
+
+    Raises:
+        WrongCall: it compares views, and there is one; or items, and a step has one.
+    """
+    least = method.compares
+    for role, augmentation in data.views.items():
+        if augmentation.views < method.least(role):
+            several = f"{role}." if len(data.views) > 1 else ""
+            raise WrongCall(
+                f"{method.label()} compares views of an item, and {several}views={augmentation.views}: "
+                f"draw {method.least(role)} at least"
+            )
+    if batch is not None and batch < least:
+        raise WrongCall(f"{method.label()} compares items, and batch={batch}: take {least} at least")
+
+
+def must_meet(source: Source, roles: Sequence[str]) -> None:
+    """Refuse roles that no item has both of: without a pair nothing brings them together.
+
+    Raises:
+        WrongCall: there is none.
+    """
+    rows = chain(sniffed(source), range(len(source)))  # one is found soon, where there are any to speak of
+    if not any(all(looked(source.raw, role, row) is not None for role in roles) for row in rows):
+        raise WrongCall(f"{source.name}: none of {len(source):,} items has {' and '.join(roles)}: nothing is paired")
+
+
+def takes(kept: Kept, modality: Modality, size: int | None = None) -> str | None:
+    """Why an encoder cannot take two rows of what it will be shown, at another size if one is given; None if it can."""
+    resized = modality if size is None else modality.model_copy(update={"size": size})
+    try:
+        with torch.inference_mode(), evaluating(kept.module):
+            kept.module(resized.example())
+    except (RuntimeError, ValueError, AssertionError) as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def must_take(kept: Kept, modality: Modality) -> None:
+    """Try an encoder before anything starts.
+
+    Raises:
+        WrongCall: it cannot take the data; networks made for large pictures cannot halve small ones often enough.
+    """
+    why = takes(kept, modality)
+    if why is not None:
+        raise WrongCall(f"encoder {kept.recipe.bare.label()} cannot take the data ({modality.sight}): {why}")
+
+
+def must_take_views(kept: Kept, modality: Modality, augmentation: Augmentation) -> None:
+    """Try an encoder with views that are smaller than what it is made for, as multi-crop has them.
+
+    Raises:
+        WrongCall: it cannot take them; the message names the nearest size that it takes.
+    """
+    size = modality.facts.get("size", 0)
+    for side in augmentation.sides(size) if size else ():
+        why = takes(kept, modality, side) if side != size else None
+        if why is not None:
+            others = sorted(range(LEAST, size, LEAST), key=lambda other: abs(other - side))
+            fit = next((other for other in others if takes(kept, modality, other) is None), size)
+            raise WrongCall(
+                f"encoder {kept.recipe.bare.label()} cannot take views of {side} of {size} pixels: {why.rstrip('.')}; "
+                f"the nearest it takes are of {fit}: resolution={fit / size:.3g}"
+            )

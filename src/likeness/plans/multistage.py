@@ -1,0 +1,227 @@
+"""One encoder a stage, each taught against what those before it have learned already."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
+from typing import Literal, Self
+
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+
+from ..chance import bits
+from ..encoders import Joined, Kept, Saved
+from ..encoders.joined import Merge
+from ..engine import Engine
+from ..errors import WrongCall
+from ..journey import Watch
+from ..sources.base import Source
+from ..starting import shown_to
+from ..training import Descent, State, Step
+from .against import Against, Cells
+from .base import Plan, Stage, Training
+from .placing import placed
+
+Weights = Mapping[str, Mapping[str, Tensor]]  # role -> the weights of its encoder
+SEEDS = (1 << 63) - 1  # the bits of a seed
+
+
+class Multistage(Plan):
+    """A method trained several times, each time against what the encoders before it have learned already, and their
+    features joined (Multistage Contrastive Learning, Zhang et al. 2024, arXiv:2402.11816). Works with any method.
+
+    Ordinary contrast learns a part of what views share and neglects the rest. What a stage is taught against is a
+    choice: cells as in the paper, or this package's own (`against`). It costs `stages` encoders, to train and to use.
+    """
+
+    steps: PositiveInt | None = None
+    """Optimizer steps of each stage; null: as many as `epochs` or `budget` ask for."""
+    epochs: PositiveFloat | None = None
+    """Times that each item is seen, in each stage; null: as `steps` or `budget` say."""
+    stages: PositiveInt = 2
+    """How many encoders are trained, one after another."""
+    against: Against = Cells()
+    """How later stages are taught what earlier ones did not learn."""
+    begin: Literal["anew", "previous"] = "anew"
+    """What a stage begins with: anew, from random weights of its own or all from those that `start` names; or with the
+    weights of the stage before it."""
+    after: tuple[str, ...] = ()
+    """Runs whose encoders are the first stages, trained already; `stages` counts them too."""
+    by: str | None = None
+    """The role whose features tell what has been learned, where there are several encoders; null: the first."""
+    merge: Merge = "concatenate"
+    """How the features of all stages become one: side by side, or their mean."""
+
+    def fitted(self, source: Source, engine: Engine) -> Self:
+        if len(self.after) >= self.stages:
+            raise WrongCall(
+                f"stages={self.stages}, and after= has {len(self.after)} that are trained: ask for one more"
+            )
+        if self.begin == "previous" and self.after:
+            raise WrongCall("begin=previous goes on with weights, as start=RUN does: leave out after=")
+        data = self.data
+        for role in chain(*self.method.towers(source.roles)):
+            for path in self.after:
+                kind = source.roles[role]
+                data = shown_to(data, role, kind, self._saved(path, role, kind))
+        plan = super(Multistage, self.model_copy(update={"data": data})).fitted(source, engine)
+        plan.against.suited(plan.method)
+        if self.by is not None and self.by not in plan.untrained():
+            raise WrongCall(f"by={self.by}: there is no encoder of that role (there are {', '.join(plan.untrained())})")
+        return plan
+
+    @property
+    def rounds(self) -> int:
+        return self.stages - len(self.after)
+
+    @property
+    def course(self) -> tuple[str, ...]:
+        there = f" ({len(self.after)} there already)" if self.after else ""
+        return (f"{self.stages} stages{there}, later ones against {self.against.label()}",)
+
+    def untrained(self) -> dict[str, Kept]:
+        own = map(self._fresh, range(len(self.after), self.stages))
+        return joined([*self._before(bare=True), *own], self.merge)
+
+    def run(self, source: Source, engine: Engine, watch: Watch, state: State | None = None) -> Training:
+        watch.items *= self.stages
+        past = Past() if state is None else Past(**state["past"])
+        done = [*self._before(), *(self._filled(number, one) for number, one in enumerate(past.finished))]
+        placed = [self._placed(one, source, engine, watch) for one in done]
+        while len(done) < self.stages:
+            past = past if self.seconds is None or past.until else replace(past, until=self._until(len(done), watch))
+            inner = None if state is None else {**state, "step": state["step"] - past.steps}
+            training = self.learned(self._stage(placed, past), source, engine, watch, inner)
+            reached = (past.steps, past.epochs) if state is None else (state["step"], state["epoch"])
+            descent, steps, epochs = yield from self._counted(training, past, tuple(done), reached)
+            past, state = past.longer(descent.kept(), steps, epochs), None  # only the interrupted stage goes on
+            done.append(self._filled(len(past.finished) - 1, past.finished[-1]))  # as after a resume, bit for bit
+            placed += [self._placed(done[-1], source, engine, watch)] if len(done) < self.stages else []
+        return joined(done, self.merge)
+
+    def _until(self, stage: int, watch: Watch) -> float:
+        """Seconds since the run began at which a stage ends that begins now: an equal share of what is left."""
+        assert self.seconds is not None
+        now = watch.elapsed()
+        return now + max(self.seconds - now, 0.0) / (self.stages - stage)
+
+    def _stage(self, placed: Sequence[Tensor], past: Past) -> Stage:
+        """What the next stage is trained with. placed: of each stage before it, where it places the items"""
+        seed, until = self._seed(len(placed)), past.until
+        if not placed:
+            return Stage(self.method, seed, until)
+        width, batch = sum(each.shape[1] for each in placed), self.data.batch or len(placed[0])
+        weights = past.finished[-1] if self.begin == "previous" else {}
+        return Stage(
+            method=self.against.method(self.method, width),
+            seed=seed,
+            budget=until,
+            sampling=self.against.sampling(self.data.sampling),
+            groups=self.against.groups(placed, batch, seed),
+            vectors=self.against.vectors(placed),
+            weights=weights,
+        )
+
+    def _counted(
+        self,
+        training: Generator[Step, None, Descent],
+        past: Past,
+        done: Sequence[Mapping[str, Kept]],
+        reached: tuple[int, float],
+    ) -> Generator[Step, None, tuple[Descent, int, float]]:
+        """The steps of a stage, numbered over the whole run; what has learned, and how far the run has come."""
+        left = self.stages - len(done)
+        with closing(training):
+            while True:
+                try:
+                    step = next(training)
+                except StopIteration as end:
+                    return end.value, *reached
+                reached = past.steps + step.number, past.epochs + step.epoch
+                yield replace(
+                    step,
+                    number=reached[0],
+                    steps=past.steps + left * step.steps,
+                    progress=(len(done) + step.progress) / self.stages,
+                    epoch=reached[1],
+                    state=partial(_stated, step, past, reached),
+                    kept=partial(_kept, step, done, self.merge),
+                )
+
+    def _seed(self, stage: int) -> int:
+        """Of a stage; the first has the plan's own, so that it is the run that has one stage."""
+        return int(bits(self.seed, stage)) & SEEDS if stage else self.seed
+
+    def _fresh(self, stage: int) -> dict[str, Kept]:
+        """What a stage begins with."""
+        torch.manual_seed(self._seed(0 if self.begin == "previous" else stage))
+        return self.method.keep(self.method.build())
+
+    def _filled(self, number: int, weights: Weights) -> dict[str, Kept]:
+        kept = self._fresh(len(self.after) + number)
+        for role, one in kept.items():
+            one.module.load_state_dict(weights[role])
+        return kept
+
+    def _before(self, bare: bool = False) -> Iterator[dict[str, Kept]]:
+        """The encoders of the runs that are the first stages; bare: as they were before they were trained."""
+        roles = {role: self.data.modality[role].label() for role in self._fresh(0)} if self.after else {}
+        for number, path in enumerate(self.after):
+            saved = {role: self._saved(path, role, kind) for role, kind in roles.items()}
+            torch.manual_seed(self._seed(number))
+            yield {role: Kept(one, (one.bare if bare else one).build()) for role, one in saved.items()}
+
+    def _saved(self, path: str, role: str, kind: str) -> Saved:
+        """The encoder of a run; code from outside must be named here, a folder's word does not import it."""
+        own = self.method.encoder_for(role, kind)
+        outside = own is not None and ":" in own.bare.label()
+        return Saved(path=path, encoder=own if outside else None).seeing(role, kind)
+
+    def _placed(self, kept: Mapping[str, Kept], source: Source, engine: Engine, watch: Watch) -> Tensor:
+        role = self.by or next(iter(kept))
+        modality, workers = self.data.modality[role], self.workers(engine)
+        return placed(kept[role], source, role, modality, engine, workers, watch.quarantine)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the finished stages of a run have left, as a checkpoint keeps it.
+
+    finished:      the weights of each stage that the run has trained
+    steps, epochs: how many they took
+    until:         seconds since the run began at which the stage under way ends; None: its steps tell
+    """
+
+    finished: list[Weights] = field(default_factory=list)
+    steps: int = 0
+    epochs: float = 0.0
+    until: float | None = None
+
+    def longer(self, kept: Mapping[str, Kept], steps: int, epochs: float) -> Past:
+        """With one more stage."""
+        weights = {role: deepcopy(one.module.state_dict()) for role, one in kept.items()}
+        return Past([*self.finished, weights], steps, epochs)
+
+
+def _stated(step: Step, past: Past, reached: tuple[int, float]) -> State:
+    return {**step.state(), "step": reached[0], "epoch": reached[1], "past": vars(past)}
+
+
+def _kept(step: Step, done: Sequence[Mapping[str, Kept]], merge: Merge) -> dict[str, Kept]:
+    return joined([*done, step.kept()], merge)
+
+
+def joined(stages: Sequence[Mapping[str, Kept]], merge: Merge) -> dict[str, Kept]:
+    """Role -> the encoders of all stages as one; roles that share an encoder in each share this one."""
+    made: dict[tuple[int, ...], Kept] = {}
+    for role in stages[0]:
+        each = [one[role] for one in stages]
+        name = tuple(id(one.module) for one in each)
+        recipe = Joined(encoders=tuple(one.recipe for one in each), merge=merge)
+        made.setdefault(name, Kept(recipe, recipe.joining([one.module for one in each])))
+    return {role: made[tuple(id(one[role].module) for one in stages)] for role in stages[0]}

@@ -1,0 +1,250 @@
+"""Multistage training: any method, stage after stage; what is joined, what resumes, what cells are."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, Shell, lines, shape
+from safetensors.torch import load_file
+from test_two_processes import beside
+
+import likeness
+from likeness.errors import WrongCall
+from likeness.plans import Cells, Multistage
+from likeness.plans.cells import clustered, crossed, pooled
+
+SMALL: dict[str, Any] = {
+    "encoder": "residual",
+    "widths": [8, 16],
+    "projection": [16, 8],
+    "batch": 16,
+    "precision": "float32",
+    "workers": 1,
+    "device": "cpu",
+}
+SHORT: dict[str, Any] = {**SMALL, "steps": 3, "holdout": 0}
+PICTURES = np.stack([shape(colour, number) for colour in ("blue", "red") for number in range(24)])
+AGAINST = ("cells", "soft", "uncorrelated", "nothing")
+
+
+def vectors(*angles: float) -> torch.Tensor:
+    turned = torch.tensor(angles).deg2rad()
+    return torch.stack([turned.cos(), turned.sin()], 1)
+
+
+def steps(recipe: Any = "mcl", data: Any = PICTURES, **fields: Any) -> list[Any]:
+    return list(likeness.steps(data, recipe, **{**SHORT, **fields}))
+
+
+def only(kept: Any) -> Any:
+    return next(iter(kept.values()))
+
+
+class TestCells:
+    def test_items_that_lie_together_share_a_cluster_and_unknown_ones_have_none(self):
+        placed = torch.cat([vectors(0, 5, 90, 95, 3), torch.full((1, 2), torch.nan)])
+        found = clustered(placed, 2, seed=0)
+        assert found[0] == found[1] == found[4] != found[2] == found[3] >= 0
+        assert found[5] == -1
+
+    def test_cells_are_what_all_clusterings_agree_on(self):
+        one, two = np.array([0, 0, 1, 1, 0, -1]), np.array([0, 1, 0, 0, 0, 0])
+        found = crossed([one, two])
+        assert found[2] == found[3]
+        assert found[0] == found[4]
+        assert len({*found[:4]}) == 3
+        assert found[5] == -1
+        assert found.max() == 2
+
+    def test_the_smallest_cell_joins_the_nearest(self):
+        cells = np.array([0, 0, 1, 1, 1, 2, -1])
+        found = pooled(cells, torch.cat([vectors(0, 4, 90, 94, 98, 20), torch.full((1, 2), torch.nan)]), least=2)
+        assert found[5] == found[0] == found[1] != found[2]
+        assert found[6] == -1
+
+    def test_of_too_few_items_one_cell_is_left(self):
+        assert set(pooled(np.array([0, 1, 2]), vectors(0, 10, 20), least=9)) == {0}
+
+    def test_the_released_code_looks_at_the_last_stage_alone(self):
+        placed = [vectors(0, 90, 0, 90), vectors(0, 0, 90, 90)]
+        paper = Cells(clusters=2, least=1).groups(placed, 1, 0)
+        code = Cells(clusters=2, least=1, crossing="last").groups(placed, 1, 0)
+        assert len(set(paper)) == 4
+        assert code[0] == code[1] != code[2] == code[3]
+
+
+@pytest.mark.parametrize("against", AGAINST)
+def test_stages_count_on_and_widths_add_up(against):
+    seen = steps(against=against, stages=3)
+    assert [step.number for step in seen] == [*range(1, 10)]
+    assert {step.steps for step in seen} == {9}
+    assert all(np.isfinite(step.loss) for step in seen)
+    assert only(seen[0].kept()).recipe.dim == 16
+    assert only(seen[-1].kept()).recipe.dim == 48
+
+
+def test_the_first_stage_is_the_run_that_has_one():
+    stage, alone = steps(stages=1)[-1], steps("simclr", temperature=0.2, optimizer="adamw", weight_decay=1e-6)[-1]
+    one, other = only(stage.kept()).module.encoders[0].state_dict(), only(alone.kept()).module.state_dict()
+    assert all(one[name].equal(other[name]) for name in other)
+
+
+def test_a_later_stage_begins_with_weights_of_its_own_or_with_the_last_ones():
+    def begun(step):
+        first, second = (net.state_dict() for net in only(step.kept()).module.encoders)
+        return all(first[name].equal(second[name]) for name in first if "num_batches" not in name)
+
+    assert not begun(steps(learning_rate=1e-30)[-1])
+    still = {"learning_rate": 1e-30, "weight_decay": 0, "begin": "previous"}
+    before, after = (net.state_dict() for net in only(steps(**still)[-1].kept()).module.encoders)
+    assert all(before[name].equal(after[name]) for name in before if name.endswith("weight"))
+
+
+def test_features_are_unit_blocks_side_by_side():
+    kept = only(steps(stages=2)[-1].kept())
+    x = torch.randn(5, 3, 16, 16)
+    net = kept.module.eval()
+    blocks = [torch.nn.functional.normalize(one(x), dim=1) for one in net.encoders]
+    joined = net(x)
+    assert torch.allclose(joined, torch.cat(blocks, 1) / 2**0.5)
+    cosine = sum(block @ block.T for block in blocks) / 2
+    assert torch.allclose(joined @ joined.T, cosine, atol=1e-6)
+
+
+METHODS = {
+    "simclr": {},
+    "moco": {"queue": 16},
+    "byol": {"projection": [16, 8], "prediction": 12},
+    "dcl": {"objective": "decoupled"},
+    "supcon": {"pairing": "samelabel", "labels": "label"},
+    "vicreg": {"objective": "vicreg"},
+    "swav": {"prototypes": 4, "queue": 16},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_wraps_any_method(method, tmp_path):
+    np.savez(tmp_path / "shapes.npz", x=PICTURES, y=np.repeat([0, 1], 24))
+    kind = method if method in ("moco", "byol", "swav") else "simclr"
+    fields = {"method": kind, **{k: v for k, v in SHORT.items() if k not in METHODS[method]}, **METHODS[method]}
+    run = likeness.train(tmp_path / "shapes.npz", "mcl", out=tmp_path / "run", **fields)
+    assert run.encoder.dim == 32
+    space = run.encoder.embed(PICTURES)
+    assert np.allclose(space.vectors, run.space.vectors, atol=1e-6)
+    assert len(run.metrics) == 6
+
+
+def test_it_wraps_texts_and_pairs():
+    words = ["a red dog", "a blue cat", "one green bird", "two small fish"]
+    texts = [f"{words[n % 4]} {n}" for n in range(40)]
+    fields = {"steps": 2, "batch": 16, "holdout": 0, "device": "cpu", "workers": 1}
+    alone = list(likeness.steps(texts, "mcl", method="simcse-ngrams", **fields))[-1]
+    assert only(alone.kept()).recipe.dim == 2 * 256
+    both = [(a, a.upper()) for a in texts]
+    kept = list(likeness.steps(both, "mcl", method="clip", **fields))[-1].kept()
+    assert len(kept) == 2
+    assert all(one.module is only(kept).module for one in kept.values())  # texts and texts share one encoder
+
+
+def test_stages_that_exist_are_not_trained_again(tmp_path):
+    first = likeness.train(PICTURES, "simclr", out=tmp_path / "first", steps=3, temperature=0.2, holdout=0, **SMALL)
+    run = likeness.train(PICTURES, "mcl", out=tmp_path / "both", after=[str(first.path)], **SHORT)
+    assert run.summary.steps == 3
+    net = run.encoder.encoder.encoders[0].state_dict()
+    assert all(net[name].equal(value) for name, value in first.encoder.encoder.state_dict().items())
+    untrained = likeness.load(run.path, untrained=True).encoder.encoders[0].state_dict()
+    assert not all(net[name].equal(untrained[name]) for name in net)
+
+
+def test_what_it_keeps_is_an_encoder_like_any_other(tmp_path: Path, shell: Shell, shapes: Path) -> None:
+    run = likeness.train(shapes, "mcl", out=tmp_path / "run", **SHORT)
+    scores = shell("evaluate", run.path, shapes, "--json").json["scores"]["knn"]
+    assert scores["encoder"]["value"] > scores["chance"]["value"]
+    assert scores["untrained"] is not None
+    exported = shell("export", run.path, "--format", "onnx", "--out", tmp_path / "onnx")
+    assert exported.code == 0, exported.err
+    found = shell("search", run.path, shapes / "red" / "00.png", "--json").json["results"][0]["hits"]
+    assert found[0]["id"] == "red/00.png"
+    pupil = likeness.train(shapes, "distil", out=tmp_path / "pupil", teacher=str(run.path), **SHORT)
+    assert pupil.encoder.dim == 16
+
+
+def test_a_module_of_ones_own_is_trained_once_a_stage(tmp_path: Path) -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 6))
+    fields = {name: value for name, value in SHORT.items() if name not in ("encoder", "widths")}
+    run = likeness.train(PICTURES, "mcl", out=tmp_path / "run", encoder=net, **fields)
+    assert run.encoder.dim == 12
+    assert np.allclose(run.encoder.embed(PICTURES).vectors, run.space.vectors, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"stages": 1, "after": ["x"]}, "ask for one more"),
+        ({"after": ["x"], "begin": "previous"}, "leave out after="),
+        ({"by": "text"}, "no encoder of that role"),
+    ],
+)
+def test_what_cannot_be_is_told(fields, said):
+    with pytest.raises(WrongCall, match=said):
+        steps(**fields)
+
+
+def test_yaml_round_trip(tmp_path):
+    plan = Multistage.of({"method": "SimCLR", "stages": 3, "against": {"kind": "Soft", "temperature": 0.2}})
+    plan.to_yaml(tmp_path / "plan.yaml")
+    assert Multistage.from_yaml(tmp_path / "plan.yaml") == plan
+
+
+@pytest.mark.parametrize("against", ["cells", "soft"])
+def test_killed_in_any_stage_and_resumed_is_bit_for_bit(against, shell: Shell, shapes: Path) -> None:
+    extra = ["clusters=2"] if against == "cells" else ["against=soft"]
+    call = ["train", str(shapes), "mcl", *TINY, *extra, "steps=6", "stages=3", "holdout=0", "--quiet"]
+    whole = shell(*call, "--out", "whole")
+    assert whole.code == 0, whole.err
+    chance, run = random.Random(against), shell.cwd / "run"
+    pointer = run / "checkpoint" / "latest"
+    for number in range(8):
+        resume, least = ["--resume"] if run.exists() else [], f"step-{number * 2 + 4:09d}"
+        command = shell.start(*call, "--out", "run", *resume, changes={"likeness.runs:SAVE": 0.0})
+        if command.until(lambda least=least: pointer.exists() and pointer.read_text() >= least):
+            time.sleep(chance.uniform(0, 0.02))
+            command.kill(signal.SIGKILL)
+        if command.wait().code == 0:
+            break
+    done = shell(*call, "--out", "run", "--resume")
+    assert done.code == 0, done.err
+    one, other = load_file(shell.cwd / "whole/encoder.safetensors"), load_file(run / "encoder.safetensors")
+    assert one.keys() == other.keys()
+    assert all(one[name].equal(other[name]) for name in one)
+    assert [line["loss"] for line in lines(shell.cwd / "whole")] == [line["loss"] for line in lines(run)]
+
+
+def test_a_budget_is_split_over_stages(shell: Shell, shapes: Path) -> None:
+    call = ["train", str(shapes), "mcl", *TINY, "clusters=2", "--budget", "12s", "--out", "run", "--quiet", "--json"]
+    began = time.monotonic()
+    done = shell(*call).json
+    assert time.monotonic() - began < 60
+    assert done["seconds"] < 20
+    epochs = [line["epoch"] for line in lines(shell.cwd / "run")]
+    assert epochs == sorted(epochs)
+    assert done["steps"] > 4
+
+
+@pytest.mark.parametrize("against", ["cells", "soft"])
+def test_two_processes_train_what_one_does(against, tmp_path: Path, shapes: Path) -> None:
+    extra = ["clusters=2"] if against == "cells" else ["against=soft"]
+    words = ["train", str(shapes), "mcl", *TINY, "batch=15", "steps=3", "optimizer=sgd", *extra, "holdout=0", "--quiet"]
+    beside(tmp_path, *words)
+    one, two = (lines(tmp_path / name) for name in ("one", "two"))
+    assert [line["loss"] for line in one] == pytest.approx([line["loss"] for line in two], rel=1e-3)
+    weight, other = (load_file(tmp_path / name / "encoder.safetensors") for name in ("one", "two"))
+    for name in weight:
+        torch.testing.assert_close(weight[name], other[name], rtol=1e-2, atol=1e-3)
