@@ -104,7 +104,7 @@ class Uncorrelated(Against):
     """What the earlier encoders say already is penalised: the squared cross-covariance between the embeddings and the
     whitened earlier features; this package's own, see the objective Decorrelated."""
 
-    weight: PositiveFloat = 1.0
+    weight: PositiveFloat = 10.0
     """How much that counts beside the method's own objective."""
 
     def method(self, method: Method, width: int) -> Method:
