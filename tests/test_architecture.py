@@ -31,7 +31,7 @@ ORDER = """
     relations objectives
     modalities encoders sources
     index rowfile space_write space_read space
-    stored
+    stored components
     methods memory training starting journey plans choice
     evaluations
     aligned asking predictions folder card embedder loaded forgetting teaching interpolation embedding live logbook runs

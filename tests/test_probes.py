@@ -182,3 +182,9 @@ def test_a_probe_of_sparse_vectors_is_that_of_the_same_ones_turned() -> None:
     sparse = LinearProbe()(Space.of(wide[0], labels=y), Space.of(wide[1], labels=asked))
     dense = LinearProbe()(Space.of(x, labels=y), Space.of(test, labels=asked))
     assert value(sparse, "linear") == pytest.approx(value(dense, "linear"), abs=0.05)
+
+
+def test_labels_that_no_training_item_has_are_not_probed() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    found = [Space.of(x, labels=[f"{part} {n}" for n in range(30)]) for part in ("train", "test")]
+    assert why(LinearProbe()(*found), "linear").startswith("no test item is of a class that a training item has")

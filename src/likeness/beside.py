@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -12,14 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .components import fitted_on
 from .embedder import ROWS, LoadedEncoder
 from .errors import WrongCall
 from .evaluations.verdict import CALLED
 from .hubfolder import CONFIG
 from .loaded import load_all, taken_of
-from .modalities import Modality, Unreadable
+from .modalities import Modality
 from .modalities.baseline import Baseline, Fitting
-from .sources.base import Quarantine, Source, looked
+from .sources.base import Quarantine, Source
 from .sources.feed import each
 from .sources.roles import NEGATIVE
 from .space import Space
@@ -171,26 +172,6 @@ class Raw:
         for found, some in each(self.judging.train, self.modality, side.place, self.fitted.vectors, *how):
             sums, many = sums + some.double().sum(0).numpy(), many + len(found)
         return np.asarray(sums / max(many, 1), np.float32)
-
-
-def fitted_on(train: Source, modality: Modality, roles: Sequence[str], fitting: Fitting, rows: int) -> Baseline:
-    """A baseline that has seen the items of some roles. rows: how many vectors are kept at a time"""
-
-    def items() -> Iterator[list[object]]:
-        for role in roles:
-            for start in range(0, len(train), ROWS):
-                rows = range(start, min(start + ROWS, len(train)))
-                read = (_read(modality, looked(train.raw, role, row)) for row in rows)
-                yield [item for item in read if item is not None]
-
-    return fitting(items(), rows)
-
-
-def _read(modality: Modality, raw: object) -> object:
-    try:
-        return None if raw is None else modality.read(raw)
-    except (Unreadable, OSError):
-        return None
 
 
 def raw_spaces(

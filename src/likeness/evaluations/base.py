@@ -134,12 +134,14 @@ class Task:
         """What is labelled of both sides.
 
         Raises:
-            Unscored: one of them has no labels, or all are of one class.
+            Unscored: one of them has no labels, all are of one class, or no class is on both sides.
         """
         (gallery, known, ours), (test, asked, theirs) = labelled(gallery, "training"), labelled(test, "test")
         names = sorted({*ours, *theirs})
         if len(names) < 2:
             raise Unscored(f"all items are of one class, {names[0]!r}")
+        if not {*ours} & {*theirs}:
+            raise Unscored(f"no test item is of a class that a training item has, such as {ours[0]!r}")
         place = {name: n for n, name in enumerate(names)}
         a, b = (np.array([place[name] for name in side]) for side in (ours, theirs))
         return cls(gallery, test, a[known], b[asked], names)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr
 
+from ..components import RAW, components
 from ..encoders import Kept
 from ..encoders.defaults import default_encoder
 from ..engine import Engine, cores
@@ -124,8 +125,10 @@ class Plan(Recipe, ABC):
         }
         reads = {role: encoder.reads for role, encoder in chosen.items()}
         for role, encoder in chosen.items():
+            self.data.asked(source, role).must_agree(reads[role])
             data = shown_to(data, role, source.roles[role], encoder)
-        data, vectors = data.fitted(source, towers, reads), self._vectors(source)
+        data = data.fitted(source, towers, reads)
+        vectors = self.model_copy(update={"data": data})._vectors(source, cores())
         facts = {**data.facts(source), "vector_dim": None if vectors is None else vectors.shape[1]}
         open_ended = self.steps is None and self.epochs is None
         budget = self.budget or (BUDGET if open_ended else None)
@@ -223,9 +226,12 @@ class Plan(Recipe, ABC):
             yield from Journey(feed, descent, watch, self.growth, length, stage.budget).run(state)
         return descent
 
-    def _vectors(self, source: Source) -> torch.Tensor | None:
-        """Stored vectors of the items, which training may know; None where there are none."""
-        return None if self.data.vectors is None else vectors_of(source, self.data.vectors)
+    def _vectors(self, source: Source, workers: int) -> torch.Tensor | None:
+        """Vectors of the items, which training may know; None where there are none."""
+        named, role = self.data.vectors, next(iter(self.data.modality))
+        if named == RAW:
+            return components(source, role, self.data.modality[role], workers)
+        return None if named is None else vectors_of(source, named)
 
     def workers(self, engine: Engine) -> int:
         """Threads that read: as many as were asked for, else one a core, as far as it helps."""
@@ -249,6 +255,6 @@ class Plan(Recipe, ABC):
             device=engine.device,
             quarantine=quarantine,
             population=replace(data.population(source), groups=stage.groups),
-            vectors=self._vectors(source) if stage.vectors is None else stage.vectors,
+            vectors=self._vectors(source, self.workers(engine)) if stage.vectors is None else stage.vectors,
             cache=data.cache,
         )

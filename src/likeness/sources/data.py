@@ -16,11 +16,12 @@ from .kept import Cache
 from .labelled import labels_of
 from .population import Population
 from .sampling import Sampling, Shuffle
-from .triples import triples
+from .triples import PAIR, triples
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Word = Annotated[str, Field(coerce_numbers_to_str=True)]
 NONE: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+LABEL = "label"  # the column that a source's own labels stand in
 BATCH = 256  # items a step where nothing else is asked; SimCLR's learning rates are given for it
 SNIFFED = Modality.samples  # items looked at to learn what they are like
 NEAR = 8  # row groups or shards that these are taken from: each is read whole, or lies elsewhere
@@ -62,7 +63,8 @@ class Data(Recipe):
     """Labels of pairs that belong together and of those that do not, such as [entailment,contradiction]: the first are
     trained on, and what stands beside the same first text in the others are hard negatives; null: all pairs are."""
     vectors: str | None = None
-    """A file of stored vectors (`likeness embed`) that training may use, one an item by id; null: none."""
+    """A file of stored vectors (`likeness embed`) that training may use, one an item by id; raw: the first principal
+    components of the items as they are, before any encoder; null: none."""
     workers: NonNegativeInt | None = None
     """Threads that read and cut; null: one a core, at most 4 on a CPU and 16 beside a device; 0: none, to debug."""
     cache: Cache = "auto"
@@ -88,13 +90,13 @@ class Data(Recipe):
             raws = [
                 looked(source.raw, role, row)
                 for role in together
-                for row in sniffed(source, self._asked(source, role).samples)
+                for row in sniffed(source, self.asked(source, role).samples)
             ]
             fitted: dict[str, Modality] = {}  # roles that are asked for alike are read alike, and learned from once
             for role in together:
                 kind = source.roles[role].lower()
                 drawn = self.views.get(role) or self.views.get(kind) or _augmentations()[kind]
-                asked = self._asked(source, role).filled(reads.get(role, {}))
+                asked = self.asked(source, role).filled(reads.get(role, {}))
                 known = fitted.get(asked.fingerprint)
                 modality[role] = fitted[asked.fingerprint] = asked.fitted(raws) if known is None else known
                 views[role] = drawn.suited(modality[role])
@@ -102,7 +104,7 @@ class Data(Recipe):
         sampling = self.sampling.suited(batch, self.population(source))
         return self.model_copy(update={"modality": modality, "views": views, "batch": batch, "sampling": sampling})
 
-    def _asked(self, source: Source, role: str) -> Modality:
+    def asked(self, source: Source, role: str) -> Modality:
         """How items of a role are read, as far as the recipe says."""
         kind = source.roles[role].lower()
         return self.modality.get(role) or self.modality.get(kind) or _modalities()[kind]
@@ -130,6 +132,10 @@ class Data(Recipe):
     def known(self, source: Source) -> Labels | None:
         """The classes that training may use; None where it is told none."""
         return None if self.labels is None else labels_of(source, self.labels)
+
+    def taught_by_labels(self, source: Source) -> bool:
+        """Whether training uses the column `label`: as classes, or as what tells pairs that belong together."""
+        return self.labels == LABEL or (self.triples is not None and len(source.roles) == PAIR)
 
     def population(self, source: Source) -> Population:
         """What sampling may know of the items."""
