@@ -1,6 +1,6 @@
 """Shapes, textures and colours, and how one picture of the three is drawn.
 
-The ten of each are those of Hermann & Lampinen 2020 (arXiv:2006.12994), drawn anew. A shape is a polygon, a texture a
+The ten of each are those of Hermann & Lampinen 2020 (arXiv:2006.12433), drawn anew. A shape is a polygon, a texture a
 tile that repeats; both are sampled FINE times as finely as pixels in each direction, and a pixel is the mean of its
 samples, so edges are antialiased.
 """

@@ -87,7 +87,7 @@ def values(combination: Numbers | int) -> list[Numbers]:
 
 
 class Trifeature(Figures):
-    """Pictures of one shape in one texture and one colour, Hermann & Lampinen 2020 (arXiv:2006.12994).
+    """Pictures of one shape in one texture and one colour, Hermann & Lampinen 2020 (arXiv:2006.12433).
 
     Columns: shape, texture, colour; `group` is the combination, of which no picture is held out without the others.
     Colour is easy to learn, shape and texture are not: what is suppressed is seen by probing each of the three.
