@@ -116,6 +116,13 @@ def test_a_tree_is_not_changed_by_overrides() -> None:
         (["encoder=resnet18"], ["no encoder is called 'resnet18'", "Residual", "Timm"]),
         (["objective=InfoNSE"], ["did you mean 'InfoNCE'"]),
         (["data.views=3"], ["views.NAME=VALUE"]),
+        (["views.image.flip.x=1"], ["simclr.views.image.flip has no 'x'"]),
+        (
+            ["modality.text.tokens.words=5"],
+            ["modality.text.tokens is null", "tokens=Hashed first"],
+        ),
+        (["modality.text.tokens=Trained", "modality.text.tokens.words=5"], ["is Trained, which has no 'words'"]),
+        (["encoder.tokens.words=5"], ["method.encoder is null", "method.encoder=NgramBag (or TextTransformer) first"]),
         (["temprature=1", "epoch=3", "batch=0"], ["temperature", "epochs", "data.batch"]),
     ],
 )

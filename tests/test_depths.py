@@ -344,6 +344,13 @@ def test_texts_have_depths_too() -> None:
     assert chosen.encoder == TextTransformer()  # the default, a bag, has one depth
 
 
+def test_the_network_is_chosen_for_the_device_that_trains() -> None:
+    inner = [Depths().seeing("image", "Image", torch.device(kind)).encoder for kind in ("cpu", "cuda")]
+    assert inner == [Residual(), Timm(name="resnet18")]
+    weighted = Saved(path="nowhere", weights="0", encoder=Depths()).seeing("image", "Image", torch.device("cuda"))
+    assert weighted.encoder == Depths(encoder=inner[1])
+
+
 def stored(path: Path, recipe: Encoder) -> tuple[Path, Any]:
     """A run with an encoder that has seen data."""
     torch.manual_seed(0)
@@ -383,6 +390,17 @@ def test_it_starts_from_weights_of_the_network_and_of_its_depths(tmp_path: Path)
         assert recipe.build().eval()(x).equal(value)
         assert recipe.bare == Depths(encoder=NET)
     assert Saved(path=str(deep)).pieces is None
+
+
+def test_items_are_shown_as_the_weights_inside_have_seen_them(shapes: Path, tmp_path: Path) -> None:
+    run, _ = stored(tmp_path / "run", NET)
+    seen: Any = likeness.load(run).modality
+    within = Depths(encoder=Saved(path=str(run)))
+    plan = Once(method=SimCLR(encoder=within, projection=(8,)), steps=1)
+    fitted = plan.fitted(read(shapes), Engine.start("cpu"))
+    shown: Any = fitted.data.modality["image"]
+    assert (shown.mean, shown.std, shown.size) == (seen.mean, seen.std, seen.size)
+    assert fitted.untrained()["image"].recipe.pieces == WIDTHS
 
 
 def test_the_network_inside_is_named_by_its_own_override(shapes: Path) -> None:

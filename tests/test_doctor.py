@@ -348,6 +348,16 @@ def test_labels_that_may_be_wrong_are_named(tmp_path: Path) -> None:
     assert "1 without" in told
 
 
+def test_whether_training_uses_labels_is_told(tmp_path: Path) -> None:
+    rows = [(f"tea {n}", f"chai {n + m}", name) for n in range(12) for m, name in ((0, "same"), (5, "other"))]
+    path = tmp_path / "pairs.csv"
+    path.write_text("premise,hypothesis,label\n" + "\n".join(",".join(row) for row in rows) + "\n")
+    small = {"encoder": {"kind": "NgramBag", "dim": 8}, "workers": 0, "steps": 2, "batch": 4, "device": "cpu"}
+    asked = [{}, {"triples": ["same", "other"]}, {"labels": "label"}]
+    found = [dict(lines(doctor(path, "sbert", [*small.items(), *more.items()])))["labels"] for more in asked]
+    assert [line.rpartition(" · ")[2] for line in found] == ["for scoring only", *["training uses them"] * 2]
+
+
 def test_what_training_costs_is_told(found: Diagnosis) -> None:
     plan, data = found.plan, found.machine.data
     assert plan is not None

@@ -84,7 +84,7 @@ def test_positives_may_leave_the_denominator(interpreted: Interpreted, name: str
 
 @pytest.mark.parametrize("name", ["own", "beside a queue", "share of a process"])
 def test_a_temperature_too_sharp_for_plain_sums(interpreted: Interpreted, name: str) -> None:
-    assert interpreted(by_form, name, 0.001, False, "float32") < 2e-5
+    assert interpreted(by_form, name, 0.001, False, "float32") < 5e-5  # 2e-5 or 3e-5, as the processor adds
 
 
 @pytest.mark.parametrize("name", ["own", "labels of others"])

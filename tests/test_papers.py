@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from conftest import images, origin
 from torch import Tensor
 from torch.nn import functional as F
 
+import likeness
+from likeness.chance import hidden_patches
 from likeness.encoders import Residual
 from likeness.methods import BYOL, DINO, NNCLR, Generative, MoCo, SimCLR, SwAV
 from likeness.methods.base import Method
-from likeness.methods.generative import hidden_patches
 from likeness.objectives import InfoNCE, SelfDistillation, Swapped
 from likeness.parts import Momentum, Queue
 from likeness.stacks import Sizes
@@ -232,6 +234,13 @@ def test_hidden_patches_follow_from_the_picture_alone() -> None:
     assert hidden_patches(pictures[order], 0.5).equal(hidden[order])
     assert hidden.unique(dim=0).shape[0] > 60
     assert (hidden.mean(0) - 0.5).abs().max() < 0.3  # no place is favoured
+
+
+def test_the_contrastive_half_is_given_an_encoder_where_none_is_named(shapes: Path) -> None:
+    quick = {"steps": 1, "batch": 4, "workers": 0, "device": "cpu", "holdout": 0}
+    (step,) = likeness.steps(shapes, "generative", **quick)
+    assert step.kept()["image"].recipe == Residual(channels=3)
+    assert "reconstruct" in step.terms
 
 
 def test_reconstruction_is_a_term_of_its_own_and_reads_hidden_patches_only() -> None:

@@ -18,7 +18,7 @@ from likeness.plans import Plan
 from likeness.sources import read
 
 BOOK = catalogue()
-AFTER = {"finetune", "distil", "lit"}  # these need an encoder to start from: their own tests have one
+AFTER = {"finetune", "distil", "lit", "mcl-clip"}  # these need an encoder to start from: their own tests have one
 NAMES = sorted(set(BOOK.recipes) - AFTER)
 PAIRS = [name for name in NAMES if "roles" in BOOK.whole(BOOK.recipe(name))["method"]]
 NARROW = {"projection": [16, 8], "prediction": 12, "prototypes": 10, "queue": 24, "hidden": 12, "widths": [8, 16]}

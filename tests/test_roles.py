@@ -318,6 +318,17 @@ def test_texts_are_embedded_and_searched_as_they_are(notes: Path, shell: Shell) 
         encoder.embed_one("  ")
 
 
+def test_a_file_that_is_missing_is_no_text(notes: Path, shell: Shell) -> None:
+    line = shell("search", notes, "nofile.txt").failed(2)
+    assert "query 'nofile.txt' is neither a file nor an id of the space" in line
+    assert "for the text itself put a blank after it, as in 'nofile.txt '" in line
+    with pytest.raises(WrongCall, match="neither a file"):
+        asked({"text": TEXTS}, "songs/gone.wav")
+    assert asked({"text": TEXTS}, "planes.jpg ") == ("text", "planes.jpg ")
+    (shell.cwd / "there.txt").write_text(NOTES[5])
+    assert asked({"text": TEXTS}, str(shell.cwd / "there.txt")) == ("text", shell.cwd / "there.txt")
+
+
 def test_scikit_learn_takes_texts(tmp_path: Path) -> None:
     encoder = ContrastiveEncoder(steps=2, batch=12, device="cpu", encoder=NgramBag(dim=8, tokens=Hashed(buckets=256)))
     features = encoder.fit(NOTES).transform(NOTES[:5])

@@ -16,12 +16,13 @@ from torch import Tensor
 import likeness
 from likeness.chunks import in_chunks
 from likeness.encoders import TextTransformer
-from likeness.errors import WrongCall
+from likeness.errors import Failed, WrongCall
 from likeness.modalities import Text
 from likeness.modalities.base import Names
 from likeness.modalities.text_augment import TextAugmentation
 from likeness.modalities.tokens import Trained
 from likeness.scoring import score
+from likeness.sources.holdout import hold_out
 from likeness.sources.triples import triples
 from likeness.stacks import Padded
 
@@ -129,6 +130,10 @@ NLI = {
 }
 
 
+BAG = {"kind": "NgramBag", "dim": 8, "tokens": {"kind": "Hashed", "buckets": 512}}
+BAGGED: dict[str, Any] = {"encoder": BAG, "steps": 1, "batch": 8, "workers": 0, "device": "cpu"}
+
+
 def test_what_contradicts_a_premise_is_its_hard_negative() -> None:
     import pyarrow as pa
 
@@ -141,6 +146,47 @@ def test_what_contradicts_a_premise_is_its_hard_negative() -> None:
     apart = {name: NLI[name][1:3] for name in NLI}  # nothing contradicts what is entailed: no such role
     assert list(triples(likeness.read(pa.table(apart)), ("entailment", "contradiction")).roles) == [*NLI][:2]
     assert "3 pairs of 'entailment', 1 with a 'contradiction' of the same premise" in found.notes[-1]
+
+
+def test_where_all_negatives_are_held_out_training_goes_without_them(tmp_path: Path) -> None:
+    rows = [{"anchor": f"tea {n}", "positive": f"chai {n}", "label": "entailment"} for n in range(20)]
+    (apart,) = hold_out(likeness.read(_told(rows)), 1, 0)[1]  # by ids alone, which are numbers of rows
+    rows.append({**rows[apart], "positive": "zug", "label": "contradiction"})
+    source = triples(likeness.read(_told(rows)), ("entailment", "contradiction"))
+    kept, held = hold_out(source, 1, 0)
+    assert list(held) == [apart]
+    assert [*source.roles] == ["anchor", "positive", "negative"]
+    assert [*source.only(held).roles] == ["anchor", "positive", "negative"]
+    assert [*source.only(kept).roles] == [*source.only(kept).only(np.arange(3)).roles] == ["anchor", "positive"]
+    run = likeness.train(_told(rows), "simcse-supervised", out=tmp_path / "run", **BAGGED, holdout=1)
+    assert run.summary.items == 20
+
+
+def test_where_no_negative_can_be_read_the_role_and_the_remedy_are_named(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    many = {"anchor": TEXTS[:20], "positive": TEXTS[20:40], "negative": [" "] * 20}
+    with pytest.raises(Failed, match=r"none of 20 items has a negative .*with roles=\[anchor,positive\]"):
+        likeness.train(pa.table(many), "simcse-supervised", out=tmp_path / "run", **BAGGED, holdout=0)
+
+
+def _told(rows: list[dict[str, Any]]) -> Any:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(rows)
+
+
+def test_texts_become_tokens_in_one_way(tmp_path: Path) -> None:
+    """Else the recipe of the encoder would say what it was never shown."""
+    both = {**BAGGED, "modality.text.tokens": {"kind": "Hashed", "words": 2}}
+    with pytest.raises(WrongCall, match=r"encoder\.tokens\.words=1 and modality\.text\.tokens\.words=2 differ"):
+        next(likeness.steps(TEXTS, "simcse", **both))
+    both["modality.text.tokens"] = "Trained"
+    with pytest.raises(WrongCall, match=r"encoder\.tokens=Hashed and modality\.text\.tokens=Trained differ"):
+        next(likeness.steps(TEXTS, "simcse", **both))
+    both["modality.text.tokens"] = {"kind": "Hashed", "buckets": 512}
+    run = likeness.train(TEXTS, "simcse", out=tmp_path / "run", **both)
+    likeness.train(TEXTS, run.path / "recipe.yaml", out=tmp_path / "again")  # what was learned of texts is no clash
 
 
 def test_labels_are_named_where_they_are_called_otherwise(tmp_path: Path) -> None:

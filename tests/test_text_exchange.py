@@ -21,6 +21,7 @@ from likeness.export import export
 from likeness.folder import write_encoder
 from likeness.modalities import Image, Text
 from likeness.modalities.tokens import Trained
+from likeness.stacks import Padded
 from likeness.whereabouts import find
 
 transformers = pytest.importorskip("transformers")
@@ -120,6 +121,18 @@ def test_vectors_are_those_of_sentence_transformers(kind: str, how: str, tmp_pat
     saved, modality = encoder_of(tmp_path / "st")
     assert (saved.dim, modality.length) == (32, LENGTH)
     np.testing.assert_allclose(vectors(saved, modality), theirs.encode(TEXTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_of_like_length_together_have_the_same_vectors(kind: str) -> None:
+    made = KINDS[kind]()
+    config = {**made.config.to_dict(), "architectures": [type(made).__name__]}
+    net: Any = Transformers(config=config).build().eval()
+    numbers = torch.arange(5, 5 + 40 * 12).remainder(100).add(5).view(40, 12)
+    lengths = torch.arange(40) * 7 % 12 + 1
+    tokens = Padded(numbers, torch.arange(12) < lengths[:, None])
+    with torch.inference_mode():
+        np.testing.assert_allclose(net(tokens), net._whole(tokens), atol=1e-5)
 
 
 def test_layers_after_the_pooling_and_the_prompt_are_read(tmp_path: Path) -> None:

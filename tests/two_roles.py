@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from conftest import VECTOR
 from torch import Tensor
 
 from likeness.encoders import NgramBag, Residual, TextTransformer
@@ -105,7 +106,8 @@ def seen(method: Contrasted, seed: int = 0, items: int = ITEMS, dtype: torch.dty
         item, view = there.repeat(VIEWS), torch.arange(VIEWS).repeat_interleave(len(there)) + n * VIEWS
         captions = torch.stack([item % CAPTIONS + 1, torch.where(item % 2 == 0, 0, item + 2 * CAPTIONS)], 1) + 50 * n
         shown = torch.where((view % 2 == 1) & (item % 2 == 1), captions[:, 1], captions[:, 0])
-        known = {"label": (item % 3).to(dtype), "score": (item % 4 / 3).to(dtype)}
+        vector = torch.outer(item + 1.0, torch.arange(1.0, 1 + VECTOR)).square().sin().to(dtype)
+        known = {"label": (item % 3).to(dtype), "score": (item % 4 / 3).to(dtype), "vector": vector}
         if role != "image":
             known |= {"content": shown, "accepts": captions * (captions > 50 * n)}
         batch[role] = Views(data(method, role, item, view, shown, seed, dtype), Origin(item, view, known))

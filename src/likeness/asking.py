@@ -12,6 +12,7 @@ from .errors import WrongCall
 from .modalities import Modality
 from .sources import read
 from .sources.base import Listed, Source, bare, numbered
+from .sources.sniff import claimed
 
 SHOWN = 80  # letters of a query that a message shows
 
@@ -66,6 +67,8 @@ def opposite(roles: Sequence[str], role: str) -> str:
 def asked(modalities: Modalities, query: Any, gallery: str | None = None) -> tuple[str, Any]:
     """(role, stored value): whose encoder takes a query, and as what. A string is a file that exists, else a text.
 
+    One word that ends as files do, such as notes.txt, is a file that is missing, unless a blank follows it.
+
     gallery: the role that is searched; another one's encoder is preferred
 
     Raises:
@@ -88,9 +91,9 @@ def _(query: str, modalities: Modalities) -> tuple[list[str], Any]:
     seen = [role for role in modalities if role not in spoken]
     if os.path.isfile(query):
         return pointed or seen or spoken, path
-    named = set(pointed) & set(seen) and not (spoken and " " in query)  # by its ending
+    named = claimed(path) is not None and not (spoken and " " in query)  # by its ending, whoever would take it
     if not spoken or named:
         words = " ".join(query.split())
-        kind = "file" if seen else "text"
-        raise WrongCall(f"query {words[:SHOWN]!r} is neither a {kind} nor an id of the space")
+        how = f"; for the text itself put a blank after it, as in {query[:SHOWN] + ' '!r}" if spoken else ""
+        raise WrongCall(f"query {words[:SHOWN]!r} is neither a file nor an id of the space{how}")
     return spoken, query

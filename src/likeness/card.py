@@ -18,16 +18,17 @@ def write_card(run: Path) -> None:
     """Data, recipe, scores, limits and how to load, from the run's own files."""
     about, summary = _json(run / ABOUT), _json(run / FINISHED)
     recipe, held = file_tree(run / RECIPE), len(_json(run / HOLDOUT).get("ids", []))
-    data, method = recipe["data"], recipe["method"]
+    data, method = recipe["data"], recipe["method"]["kind"]
+    method += f" in {recipe['stages']} stages" if "stages" in recipe else ""
     items = f"{counted(summary['items'], 'item')} embedded, {held:,} of them kept out of training"
     course = f"{counted(summary['steps'], 'step')}, {summary['epochs']:g} epochs, {summary['seconds']:.0f} s"
     parts = [
         f"# {run.name}",
-        f"An encoder trained by [likeness](https://pypi.org/project/likeness) with {method['kind']}.",
+        f"An encoder trained by [likeness](https://pypi.org/project/likeness) with {method}.",
         "## Data",
         f"`{data['source'] or 'handed over in Python'}`: {items}, {summary['quarantined']:,} could not be read.",
         "## Recipe",
-        f"{method['kind']} · {_encoders(about)} · batch {data['batch']} · {recipe['optimizer']['kind']} · {course}",
+        f"{method} · {_encoders(about)} · batch {data['batch']} · {recipe['optimizer']['kind']} · {course}",
         f"Every field is in `{RECIPE}`.",
         *_start(run, recipe, about),
         "## Scores",
@@ -76,9 +77,13 @@ def _start(run: Path, recipe: Mapping[str, Any], about: Mapping[str, Any]) -> li
 
 def _limits(recipe: Mapping[str, Any]) -> str:
     data, start = recipe["data"], recipe["start"]
-    known = (
-        "Labels were used for scoring only." if data["labels"] is None else f"Trained with the labels {data['labels']}."
-    )
+    if data["labels"] is not None:
+        known = f"Trained with the labels {data['labels']}."
+    elif data.get("triples"):
+        alike, unlike = data["triples"]
+        known = f"Where pairs had labels, {alike!r} told what belongs together and {unlike!r} what does not."
+    else:
+        known = "Labels were used for scoring only."
     beside = "on nothing else" if start is None else "on what its start was trained on"
     return f"Trained on the data above and {beside}: what is unlike them is placed arbitrarily. {known}"
 
@@ -89,7 +94,12 @@ def _json(path: Path) -> Any:
 
 def _encoders(about: Mapping[str, Any]) -> str:
     parts = about["roles"].items()
-    return ", ".join(f"{role}: {part['encoder']['kind']}, {part['dim']} numbers" for role, part in parts)
+    return ", ".join(f"{role}: {_said(part['encoder'])}, {part['dim']} numbers" for role, part in parts)
+
+
+def _said(encoder: Mapping[str, Any]) -> str:
+    """Which network; of several side by side each."""
+    return " + ".join(map(_said, encoder["encoders"])) if "encoders" in encoder else str(encoder["kind"])
 
 
 def _scores(run: Path) -> str:

@@ -164,11 +164,25 @@ class Catalogue:
             told = {None, *(_role(place.path) for place in near)}
             found = [place for place in found if _role(place.path) not in told] or near  # of a role that has it deeper
         if not found:
-            raise WrongCall(_unknown(parts, every, called))
+            raise WrongCall(self._lacking(tree, parts, every) or _unknown(parts, every, called))
         found = [place for place in found if _role(place.path) is None] or found
         if len({_of_any_role(place.path) for place in found}) > 1:
             raise WrongCall(f"{key!r} may be {' or '.join(place.name for place in found)}: say which")
         return found
+
+    def _lacking(self, tree: Tree, parts: tuple[str, ...], every: Sequence[Place]) -> str | None:
+        """What to set first, where a name is a field of another recipe than the one that stands there, or of none."""
+        for depth in range(len(parts) - 1, 0, -1):
+            there = [place for place in every if _leads(parts[:depth], place.path)] or _named(parts[:depth], every)
+            for place in (place for place in there if place.about["recipe"] and not place.about["many"]):
+                kinds = self.choices(place.about["recipe"])
+                able = [kind for kind in kinds if parts[depth] in self.kinds[kind]["fields"]]
+                now = (_at(tree, place) or {"kind": "null"})["kind"]
+                if able and now not in able:
+                    others = f" (or {', '.join(able[1:])})" * (len(able) > 1)
+                    what = f"{place.name} is {now}, which has no {parts[depth]!r}"
+                    return f"{what}: set {place.name}={able[0]}{others} first"
+        return None
 
     def overridden(self, tree: Tree, overrides: Sequence[tuple[str, Any]], called: str) -> Tree:
         """A whole tree with KEY, VALUE pairs put in, in order; a recipe is replaced whole.
@@ -225,6 +239,14 @@ class Catalogue:
         return value if there is None else there
 
 
+def _at(tree: Tree, place: Place) -> Any:
+    """What stands there; None where nothing does."""
+    node: Any = tree
+    for name in place.path:
+        node = node.get(name)
+    return node
+
+
 def _leads(parts: tuple[str, ...], path: tuple[str, ...]) -> bool:
     """Whether the parts lie on the path in this order, the last of them at its end."""
     rest = iter(path)
@@ -260,7 +282,7 @@ def _unknown(parts: tuple[str, ...], every: Sequence[Place], called: str) -> str
     for depth in range(len(parts) - 1, 0, -1):
         above = [place for place in every if _leads(parts[:depth], place.path)]
         below = {p.path[-1] for a in above for p in every if _under(p.path, a.path)}
-        if below:
+        if above:
             where = ".".join((called, *parts[:depth]))
             return f"{where} has no {parts[depth]!r}{meant(parts[depth], below)}"
     names = {place.path[-1] for place in every}

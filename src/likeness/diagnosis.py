@@ -51,6 +51,7 @@ class Diagnosis:
     reasons:     id -> why it cannot be read
     inspections: role -> what its items are like
     labels:      class -> items; splits likewise; groups: how many; columns: all that the source's table knows
+    taught:      whether training uses these labels, as the recipe asks; else they are for scoring only
     plan:        None where there can be none, `problem` says why
     """
 
@@ -74,6 +75,7 @@ class Diagnosis:
     plan: Forecast | None
     problem: str | None
     next: list[str]
+    taught: bool = False
 
     @property
     def plain(self) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def doctor(
         plan=known,
         problem=problem,
         next=_next(str(data), options, known.budget) if known and isinstance(data, str | Path) else [],
+        taught=plan.data.taught_by_labels(source),
     )
 
 

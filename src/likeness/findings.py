@@ -187,7 +187,7 @@ def _labels(found: Diagnosis) -> str:
             f"{counted(len(odd.single), 'class', 'classes')} of one item" if odd.single else "",
             *(f"alike: {' = '.join(map(repr, names))}" for names in odd.alike[:SHOWN]),
             f"{odd.unlabelled:,} without" if odd.unlabelled else "",
-            "for scoring only",
+            "training uses them" if found.taught else "for scoring only",
         ]
     )
 

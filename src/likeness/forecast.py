@@ -99,7 +99,7 @@ def forecast(plan: Plan, source: Source, engine: Engine) -> Forecast:
         held=len(held),
         kept=foretold(source.only(kept), data.read, data.views, data.cache, engine.device),
         budget=plan.budget,
-        steps=plan.steps * plan.rounds if plan.steps else max(round(epochs * per_epoch), 1),
+        steps=round(plan.steps * plan.rounds) if plan.steps else max(round(epochs * per_epoch), 1),
         epochs=round(epochs, 2),
         items_per_second=round(pace, 1),
         waiting=round(waiting, 3),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
+import torch
+
 from .encoders import Encoder, Saved
 from .errors import WrongCall
 from .methods import Method
@@ -16,7 +18,9 @@ from .training import Adaptation
 M = TypeVar("M", bound=Method)
 
 
-def start_of(method: Method, text: str | None, adapt: Adaptation, roles: Mapping[str, str]) -> Saved | None:
+def start_of(
+    method: Method, text: str | None, adapt: Adaptation, roles: Mapping[str, str], device: torch.device
+) -> Saved | None:
     """The weights that a plan names, or its method's encoder; None where it begins from random ones.
 
     roles: role -> modality of the source; where there are several, weights of several encoders are told apart later
@@ -35,7 +39,8 @@ def start_of(method: Method, text: str | None, adapt: Adaptation, roles: Mapping
                 f"{method.label()} starts from weights that exist: name them with from=RUN, or a network to train from "
                 "scratch with encoder="
             )
-        must_be_idle(adapt)
+        towers = getattr(method, "encoders", {})
+        must_be_idle(adapt, beside=any(isinstance(one, Saved) for one in towers.values()))
         return None
     elif "encoder" not in type(method).model_fields:
         raise WrongCall(f"{method.label()} has no field `encoder` that could start from {text}: set one of its fields")
@@ -44,19 +49,26 @@ def start_of(method: Method, text: str | None, adapt: Adaptation, roles: Mapping
     fresh = adapt.fresh or saved.fresh
     asked = {"fresh": fresh, "lora": adapt.lora or saved.lora, "frozen": adapt.keeps_statistics(fresh)}
     saved = saved.model_copy(update=asked)
-    return saved.seeing(*next(iter(roles.items()))) if len(roles) == 1 else saved.settled()
+    return saved.seeing(*next(iter(roles.items())), device) if len(roles) == 1 else saved.settled()
 
 
-def must_be_idle(adapt: Adaptation) -> None:
+OWN = ("fresh", "lora", "statistics")  # which weights of a role have fields of their own for
+
+
+def must_be_idle(adapt: Adaptation, beside: bool = False) -> None:
     """Refuse fields that say how weights are changed where there are none.
+
+    beside: whether encoders of some roles start from weights, which say themselves what is drawn anew and the like
 
     Raises:
         WrongCall: with how to name some.
     """
     usual = Adaptation()
-    asked = {name: value for name, value in adapt if value != getattr(usual, name)}
+    asked = {name: value for name, value in adapt if value != getattr(usual, name) and (name in OWN or not beside)}
     if asked:
         said = " and ".join(f"{name}={value}" for name, value in asked.items())
+        if beside:
+            raise WrongCall(f"{said} is for from=RUN: say it of a role's weights, as encoders.ROLE.lora=8")
         raise WrongCall(f"{said} means nothing without weights that exist: name them with from=RUN, or leave it out")
 
 
@@ -82,16 +94,16 @@ def shown(data: Data, saved: Saved) -> Data:
 
 def shown_to(data: Data, role: str, kind: str, encoder: Encoder) -> Data:
     """The same for one role, of a modality named as its recipe is, where its encoder starts from weights."""
-    seen = _seen(encoder) if isinstance(encoder, Saved) else None
+    seen = _seen(encoder)
     asked = data.modality.get(role) or data.modality.get(kind.lower())
     if seen is None or seen.label() != kind:
         return data
     return data.model_copy(update={"modality": {**data.modality, role: seen if asked is None else asked.like(seen)}})
 
 
-def _seen(saved: Saved) -> Modality | None:
-    """What weights were trained to see; None where that is not known."""
-    tree = None if saved.open else saved.found.seen
+def _seen(encoder: Encoder) -> Modality | None:
+    """What its weights were trained to see; None where it has none, or that is not known."""
+    tree = encoder.seen
     if not tree:
         return None
     with only_from(()):  # a file's words import no code

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from ..recipe import Recipe
@@ -39,13 +40,20 @@ class Encoder(Recipe, ABC):
         """Fields of its modality that it settles where they are open, as how texts become tokens. By default none."""
         return {}
 
-    def seeing(self, role: str, kind: str) -> Self:
+    def seeing(self, role: str, kind: str, device: torch.device | None = None) -> Self:
         """Itself for items of a role, of a modality named as its recipe is, where it leaves open what it is for.
+
+        device: where it will train, which may tell what suits; None: the best there is
 
         Raises:
             WrongCall: it has nothing for these.
         """
         return self
+
+    @property
+    def seen(self) -> Mapping[str, Any] | None:
+        """The modality, as a tree, that its weights were trained on; None where it has none, or that is not known."""
+        return None
 
     @property
     def space(self) -> str | None:

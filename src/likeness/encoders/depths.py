@@ -70,9 +70,13 @@ class Depths(Encoder):
     def reads(self) -> Mapping[str, Any]:
         return self.known.reads
 
-    def seeing(self, role: str, kind: str) -> Self:
-        inner = default_encoder(kind, device_of("auto"), DEEP) if self.encoder is None else self.encoder
-        return self.model_copy(update={"encoder": inner.seeing(role, kind)})
+    def seeing(self, role: str, kind: str, device: torch.device | None = None) -> Self:
+        inner = self.encoder or default_encoder(kind, device or device_of("auto"), DEEP)
+        return self.model_copy(update={"encoder": inner.seeing(role, kind, device)})
+
+    @property
+    def seen(self) -> Mapping[str, Any] | None:
+        return self.known.seen
 
     @property
     def bare(self) -> Encoder:

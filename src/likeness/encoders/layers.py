@@ -11,6 +11,12 @@ from torch.nn.utils.parametrize import is_parametrized
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
+class Topped(nn.Module):
+    """A network, its `encoder`, with something on top: its layers are the network's, and then what is on top."""
+
+    encoder: nn.Module
+
+
 @dataclass
 class Layer:
     """What learns at one pace: some modules, and parameters that belong to no module below the network itself."""
@@ -31,9 +37,10 @@ def layers(net: nn.Module) -> list[Layer]:
     which modules were made, which is that of the forward pass in all but odd networks.
     """
     opened = _opened(net)
-    found = [Layer("", loose=list(opened.parameters(recurse=False)))]
+    below = layers(opened.encoder) if isinstance(opened, Topped) else []
+    found = below or [Layer("", loose=list(opened.parameters(recurse=False)))]
     for name, unit in _units(opened, ""):
-        if found[-1].modules and any(weight.ndim > 1 for weight in unit.parameters()):
+        if (found[-1].modules or found is below) and any(weight.ndim > 1 for weight in unit.parameters()):
             found.append(Layer(name))
         found[-1].name = found[-1].name or name
         found[-1].modules.append(unit)
@@ -42,6 +49,8 @@ def layers(net: nn.Module) -> list[Layer]:
 
 def _units(module: nn.Module, start: str) -> Iterator[tuple[str, nn.Module]]:
     for name, child in module.named_children():
+        if isinstance(module, Topped) and child is module.encoder:  # whose layers are told already
+            continue
         inner = _opened(child)
         if isinstance(inner, CONTAINERS):
             yield from _units(inner, f"{start}{name}.")

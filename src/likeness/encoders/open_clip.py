@@ -46,7 +46,7 @@ class OpenClip(Encoder):
     padding: int | None = None
     """The token that fills texts up, which some towers learned to overlook; null: as the tokenizer has."""
 
-    def seeing(self, role: str, kind: str) -> Self:
+    def seeing(self, role: str, kind: str, device: torch.device | None = None) -> Self:
         if self.tower is None and kind not in FITTING:
             raise WrongCall(f"an open_clip model has no tower for {kind.lower()}: it takes images and texts")
         return self if self.tower is not None else self.model_copy(update={"tower": FITTING[kind]})

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from ..stacks import Stack
 from .base import Encoder
+from .layers import Topped
 from .published import Dense, Published
 
 
@@ -25,8 +27,12 @@ class Projected(Encoder):
     def reads(self) -> Mapping[str, Any]:
         return self.encoder.reads
 
-    def seeing(self, role: str, kind: str) -> Self:
-        return self.model_copy(update={"encoder": self.encoder.seeing(role, kind)})
+    @property
+    def seen(self) -> Mapping[str, Any] | None:
+        return self.encoder.seen
+
+    def seeing(self, role: str, kind: str, device: torch.device | None = None) -> Self:
+        return self.model_copy(update={"encoder": self.encoder.seeing(role, kind, device)})
 
     @property
     def bare(self) -> Encoder:
@@ -62,7 +68,7 @@ class Projected(Encoder):
         return ProjectedNet(self.encoder.build(), self.encoder.dim, self.dim)
 
 
-class ProjectedNet(nn.Module):
+class ProjectedNet(Topped):
     """Built by `Projected`."""
 
     def __init__(self, encoder: nn.Module, width: int, dim: int) -> None:

@@ -81,12 +81,16 @@ class Saved(Encoder):
         """Whether it does not say which of several encoders is meant."""
         return self.role is None and self.encoder is None and bool(encoders_in(self.path))
 
-    def seeing(self, role: str, kind: str) -> Self:
+    def seeing(self, role: str, kind: str, device: torch.device | None = None) -> Self:
         """The encoder of that role, or of that modality, where the weights are of several."""
         there = encoders_in(self.path) if self.open else ()
         named = next((name for name in (role, kind.lower()) if name in there), self.role)
-        encoder = self.encoder and self.encoder.seeing(role, kind)
+        encoder = self.encoder and self.encoder.seeing(role, kind, device)
         return self.model_copy(update={"role": named, "encoder": encoder}).settled(here=True)
+
+    @property
+    def seen(self) -> Mapping[str, Any] | None:
+        return None if self.open else self.found.seen
 
     @property
     def code(self) -> str | None:

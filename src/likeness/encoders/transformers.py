@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..chunks import by_length
 from ..errors import Failed, WrongCall
 from ..stacks import Padded
 from .base import Encoder
@@ -182,10 +183,15 @@ class TextFeatures(nn.Module):
 
     def levels(self, tokens: Padded) -> list[Tensor]:
         """The tokens after every layer but the last one, pooled, and the features."""
+        said, width = by_length(tokens, self._deep), width_of(self.net)
+        last = self.layers[-1].dim if self.layers else width
+        return list(said.split([*[width] * ((said.shape[1] - last) // width), last], 1))
+
+    def _deep(self, tokens: Padded) -> Tensor:
         out = self._said(tokens, output_hidden_states=True)
         every = [*out["hidden_states"][1:-1], out["last_hidden_state"]]
         *below, last = [pooled(hidden[: len(tokens)], tokens.mask, self.pooling) for hidden in every]
-        return [*below, self._finished(last)]
+        return torch.cat([*below, self._finished(last)], 1)
 
     def told(self) -> dict[str, Any]:
         """What of it `Published` knows."""
@@ -194,6 +200,10 @@ class TextFeatures(nn.Module):
         return {**known, "dense": layers, "unit": self.unit}
 
     def forward(self, tokens: Padded) -> Tensor:
+        """(N, dim), texts of like length together."""
+        return by_length(tokens, self._whole)
+
+    def _whole(self, tokens: Padded) -> Tensor:
         return self._finished(pooled(self.hidden(tokens), tokens.mask, self.pooling))
 
     def _finished(self, text: Tensor) -> Tensor:

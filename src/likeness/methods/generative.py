@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
 
-import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..chance import bits, uniform
+from ..chance import hidden_patches
 from ..chunks import buffers_kept
-from ..encoders import Kept
+from ..encoders import Encoder, Kept
 from ..errors import WrongCall
 from ..objectives import Term
 from ..parts import Parts, Tower, mlp
@@ -49,6 +49,13 @@ class Generative(Method):
     hidden: PositiveInt = 512
     """Width of the decoder's hidden layer."""
 
+    def encoder_for(self, role: str, modality: str) -> Encoder | None:
+        return self.method.encoder_for(role, modality)
+
+    def with_encoders(self, towers: Sequence[Sequence[str]], chosen: Mapping[str, Encoder]) -> Self:
+        inner = self.method.with_encoders(towers, chosen)  # whose encoder it is
+        return super().with_encoders(towers, chosen).model_copy(update={"method": inner})
+
     def build(self) -> GenerativeParts:
         if self.channels is None or self.role is None:
             raise WrongCall(f"{self.label()} hides patches of pictures, and {self.role} has no colour channels")
@@ -77,14 +84,3 @@ class Generative(Method):
 
     def keep(self, parts: GenerativeParts) -> dict[str, Kept]:
         return self.method.keep(parts.method)
-
-
-def hidden_patches(means: Tensor, share: float) -> Tensor:
-    """(N, P, P) of 0 and 1: that share of each picture's patches, drawn with the picture's own bits as the seed."""
-    flat = means.detach().float().flatten(1)
-    seed = flat.new_zeros(len(flat), dtype=torch.long)
-    for column in flat.round(decimals=2).mul(100).long().T[:: max(flat.shape[1] // 16, 1)]:
-        seed = bits(seed, column)
-    cells = means.shape[-1] ** 2
-    order = uniform(cells, seed.cpu()).argsort(1).argsort(1).to(means.device)
-    return (order < max(round(share * cells), 1)).to(means.dtype).view(-1, *means.shape[-2:])

@@ -145,6 +145,14 @@ class Modality(Recipe, ABC):
         """With fields that are None as an encoder's own modality has them: what it was trained to see."""
         return self.filled({name: getattr(seen, name) for name in type(seen).model_fields})
 
+    def must_agree(self, reads: Mapping[str, Any]) -> None:
+        """Refuse fields that an encoder settles (`Encoder.reads`) and that say otherwise here. By default none are.
+
+        Raises:
+            WrongCall: naming both.
+        """
+        return
+
     def ready(self) -> None:
         """Import what reading takes, before threads read: Ctrl-C in an import that several wait for leaves them stuck.
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image as Pillow
 from pydantic import PositiveInt, PrivateAttr
 
-from ..errors import Failed, counted
+from ..errors import Failed, WrongCall, counted
 from ..stacks import Stack
 from .alone import Alone
 from .base import Looks, Modality, Unreadable
@@ -58,6 +58,16 @@ class Text(Modality):
     @classmethod
     def claims(cls, raw: Any) -> bool:
         return said(raw)
+
+    def must_agree(self, reads: Mapping[str, Any]) -> None:
+        theirs: Tokens | None = reads.get("tokens")
+        apart = None if self.tokens is None or theirs is None else theirs.unlike(self.tokens)
+        if apart is not None:
+            one, other = apart
+            raise WrongCall(
+                f"encoder.tokens{one} and modality.text.tokens{other} differ, and texts become tokens in one way: set "
+                "encoder.tokens alone, with modality.text.tokens=null"
+            )
 
     def fitted(self, samples: Sequence[Any]) -> Self:
         items = list(self._readable(samples))

@@ -34,6 +34,20 @@ class Tokens(Recipe, ABC):
     counted: ClassVar[str] = "tokens"
     """What `lengths` counts."""
 
+    def unlike(self, other: Tokens) -> tuple[str, str] | None:
+        """The first thing that both say and otherwise, as each says it: ("=Hashed", "=Trained"), (".words=1",
+        ".words=2"); None where they agree, as far as they say."""
+        if self.label() != other.label():
+            return f"={self.label()}", f"={other.label()}"
+        mine, its = self._said, other._said
+        name = next((name for name in mine if name in its and mine[name] != its[name]), None)
+        return None if name is None else (f".{name}={mine[name]}", f".{name}={its[name]}")
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        """Fields by which texts become tokens, but for what is learned from texts."""
+        return self.model_dump(mode="json", exclude={"kind", "learned"})
+
     @abstractmethod
     def fitted(self, texts: Sequence[str]) -> Self:
         """With what is learned from texts."""
@@ -207,6 +221,10 @@ class Pretrained(Pieces):
 
     path: str
     """The folder, or OWNER/NAME among what Hugging Face's hub has stored on this machine; nothing is downloaded."""
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        return {} if self.path == str(Path()) else {"path": self.path}  # a tower without its weights names no folder
 
     def fitted(self, texts: Sequence[str]) -> Self:
         return self.settled()

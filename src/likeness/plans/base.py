@@ -113,14 +113,14 @@ class Plan(Recipe, ABC):
         """
         if self.steps and self.epochs:
             raise WrongCall(f"steps={self.steps} and epochs={self.epochs} were both given: give one of them")
-        saved = start_of(self.method, self.start, self.adapt, source.roles)
+        saved = start_of(self.method, self.start, self.adapt, source.roles, engine.device)
         method = self.method if saved is None else beginning(self.method, saved)
         data = self.data
         for weights in (saved, *taught_by(self.method)):
             data = data if weights is None else shown(data, weights)
-        towers = method.towers(source.roles)
+        towers, device = method.towers(source.roles), engine.device
         chosen = {
-            role: (method.encoder_for(role, kind) or default_encoder(kind, engine.device)).seeing(role, kind)
+            role: (method.encoder_for(role, kind) or default_encoder(kind, device)).seeing(role, kind, device)
             for role, kind in ((role, source.roles[role]) for role in chain(*towers))
         }
         reads = {role: encoder.reads for role, encoder in chosen.items()}
@@ -186,9 +186,9 @@ class Plan(Recipe, ABC):
         return (*self._because, *shortened(self.method.tree()), *filter(None, notes))
 
     @property
-    def rounds(self) -> int:
+    def rounds(self) -> float:
         """How often `steps` or `epochs` are trained for."""
-        return 1
+        return 1.0
 
     @property
     def course(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ..chance import bits
-from ..encoders import Joined, Kept, Saved
+from ..encoders import Kept, Saved
 from ..encoders.joined import Merge
 from ..engine import Engine
 from ..errors import WrongCall
@@ -25,6 +25,7 @@ from ..starting import shown_to
 from ..training import Descent, State, Step
 from .against import Against, Cells
 from .base import Plan, Stage, Training
+from .merging import joined, routed, routing, shorter, upon
 from .placing import placed
 
 Weights = Mapping[str, Mapping[str, Tensor]]  # role -> the weights of its encoder
@@ -55,7 +56,10 @@ class Multistage(Plan):
     by: str | None = None
     """The role whose features tell what has been learned, where there are several encoders; null: the first."""
     merge: Merge = "concatenate"
-    """How the features of all stages become one: side by side, or their mean."""
+    """How the features of all stages become one: side by side; their mean; or mixed for each item by a router, a gate
+    that is trained in the end, when all encoders stand still."""
+    router: PositiveFloat = 0.2
+    """How long the router is trained, as a share of the steps, or time, of a stage."""
 
     def fitted(self, source: Source, engine: Engine) -> Self:
         if len(self.after) >= self.stages:
@@ -71,13 +75,15 @@ class Multistage(Plan):
                 data = shown_to(data, role, kind, self._saved(path, role, kind))
         plan = super(Multistage, self.model_copy(update={"data": data})).fitted(source, engine)
         plan.against.suited(plan.method)
+        if plan._share:  # what cannot be routed is told now, not when stages are trained
+            upon(plan.method, plan.untrained()).build()
         if self.by is not None and self.by not in plan.untrained():
             raise WrongCall(f"by={self.by}: there is no encoder of that role (there are {', '.join(plan.untrained())})")
         return plan
 
     @property
-    def rounds(self) -> int:
-        return self.stages - len(self.after)
+    def rounds(self) -> float:
+        return self.stages - len(self.after) + self._share
 
     @property
     def course(self) -> tuple[str, ...]:
@@ -94,21 +100,32 @@ class Multistage(Plan):
         done = [*self._before(), *(self._filled(number, one) for number, one in enumerate(past.finished))]
         placed = [self._placed(one, source, engine, watch) for one in done]
         while len(done) < self.stages:
-            past = past if self.seconds is None or past.until else replace(past, until=self._until(len(done), watch))
-            inner = None if state is None else {**state, "step": state["step"] - past.steps}
-            training = self.learned(self._stage(placed, past), source, engine, watch, inner)
-            reached = (past.steps, past.epochs) if state is None else (state["step"], state["epoch"])
-            descent, steps, epochs = yield from self._counted(training, past, tuple(done), reached)
+            past = self._timed(past, len(done), watch)
+            training = self.learned(self._stage(placed, past), source, engine, watch, _within(past, state))
+            descent, steps, epochs = yield from self._counted(training, past, tuple(done), state)
             past, state = past.longer(descent.kept(), steps, epochs), None  # only the interrupted stage goes on
             done.append(self._filled(len(past.finished) - 1, past.finished[-1]))  # as after a resume, bit for bit
             placed += [self._placed(done[-1], source, engine, watch)] if len(done) < self.stages else []
-        return joined(done, self.merge)
+        if not self._share:
+            return joined(done, self.merge)
+        past = self._timed(past, len(done), watch)
+        plan, stage = routing(self, done, self._share, self._seed(self.stages), past.until)
+        training = plan.learned(stage, source, engine, watch, _within(past, state))
+        descent, *_ = yield from self._counted(training, past, tuple(done), state)
+        return routed(done, descent.kept())
 
-    def _until(self, stage: int, watch: Watch) -> float:
-        """Seconds since the run began at which a stage ends that begins now: an equal share of what is left."""
-        assert self.seconds is not None
-        now = watch.elapsed()
-        return now + max(self.seconds - now, 0.0) / (self.stages - stage)
+    @property
+    def _share(self) -> float:
+        """How long the router is trained, against a stage; 0 where there is none."""
+        return self.router if self.merge == "route" else 0.0
+
+    def _timed(self, past: Past, stage: int, watch: Watch) -> Past:
+        """With the end of a stage that begins now, where time is what ends it: it has its share of what is left."""
+        if self.seconds is None or past.until:
+            return past
+        now, left = watch.elapsed(), self.stages - stage
+        share = 1 / (left + self._share) if left else 1.0
+        return replace(past, until=now + share * max(self.seconds - now, 0.0))
 
     def _stage(self, placed: Sequence[Tensor], past: Past) -> Stage:
         """What the next stage is trained with. placed: of each stage before it, where it places the items"""
@@ -132,10 +149,11 @@ class Multistage(Plan):
         training: Generator[Step, None, Descent],
         past: Past,
         done: Sequence[Mapping[str, Kept]],
-        reached: tuple[int, float],
+        state: State | None,
     ) -> Generator[Step, None, tuple[Descent, int, float]]:
         """The steps of a stage, numbered over the whole run; what has learned, and how far the run has come."""
-        left = self.stages - len(done)
+        left, share = self.stages - len(done), self._share
+        reached = (past.steps, past.epochs) if state is None else (state["step"], state["epoch"])
         with closing(training):
             while True:
                 try:
@@ -146,11 +164,11 @@ class Multistage(Plan):
                 yield replace(
                     step,
                     number=reached[0],
-                    steps=past.steps + left * step.steps,
-                    progress=(len(done) + step.progress) / self.stages,
+                    steps=past.steps + (left or 1) * step.steps + (shorter(step.steps, share) if left and share else 0),
+                    progress=(len(done) + step.progress * (1 if left else share)) / (self.stages + share),
                     epoch=reached[1],
                     state=partial(_stated, step, past, reached),
-                    kept=partial(_kept, step, done, self.merge),
+                    kept=partial(_kept, step, done, self.merge) if left else partial(_routed, step, done),
                 )
 
     def _seed(self, stage: int) -> int:
@@ -179,7 +197,7 @@ class Multistage(Plan):
     def _saved(self, path: str, role: str, kind: str) -> Saved:
         """The encoder of a run; code from outside must be named here, a folder's word does not import it."""
         own = self.method.encoder_for(role, kind)
-        outside = own is not None and ":" in own.bare.label()
+        outside = own is not None and ":" in own.seeing(role, kind).bare.label()
         return Saved(path=path, encoder=own if outside else None).seeing(role, kind)
 
     def _placed(self, kept: Mapping[str, Kept], source: Source, engine: Engine, watch: Watch) -> Tensor:
@@ -216,12 +234,10 @@ def _kept(step: Step, done: Sequence[Mapping[str, Kept]], merge: Merge) -> dict[
     return joined([*done, step.kept()], merge)
 
 
-def joined(stages: Sequence[Mapping[str, Kept]], merge: Merge) -> dict[str, Kept]:
-    """Role -> the encoders of all stages as one; roles that share an encoder in each share this one."""
-    made: dict[tuple[int, ...], Kept] = {}
-    for role in stages[0]:
-        each = [one[role] for one in stages]
-        name = tuple(id(one.module) for one in each)
-        recipe = Joined(encoders=tuple(one.recipe for one in each), merge=merge)
-        made.setdefault(name, Kept(recipe, recipe.joining([one.module for one in each])))
-    return {role: made[tuple(id(one[role].module) for one in stages)] for role in stages[0]}
+def _routed(step: Step, done: Sequence[Mapping[str, Kept]]) -> dict[str, Kept]:
+    return routed(done, step.kept())
+
+
+def _within(past: Past, state: State | None) -> State | None:
+    """A run's state as the stage under way has it."""
+    return None if state is None else {**state, "step": state["step"] - past.steps}

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from ..accelerator import sent
-from ..errors import Failed, WrongCall
+from ..errors import WrongCall
 from ..modalities.base import Augmentation, Modality, Names, Prepared, Unreadable
 from ..stacks import Stack, cat
 from ..views import Batch, Origin, Views
 from .base import Labels, Quarantine, Source, looked
 from .kept import Cache, kept_of
 from .population import Population
-from .reader import Part, Reader
+from .reader import Part, Reader, nothing
 from .sampling import Sampling, share
 from .threads import Work
 
@@ -186,7 +186,7 @@ class Feed:
             kept, items = self._reader.read(role, [row])
             if items:
                 return kept, items
-        raise Failed(f"{self.source.name}: no item has a readable {role}")
+        raise nothing(self.source, role)
 
     def draw(self, prepared: PreparedBatch, device: torch.device) -> Batch:
         """Views on the device; those of one item are numbered over all roles."""
@@ -295,5 +295,5 @@ def readable(
         if len(found) == most:
             break
     if not found:
-        raise Failed(f"no item of {source.name} can be read")
+        raise nothing(source, role)
     return found, items

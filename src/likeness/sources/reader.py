@@ -181,3 +181,13 @@ class Reader:
             id = self.source.ids[item[1]]
             hangs = f"reading hangs, at {STUCK + 1} items by now, such as {id!r}"
             raise Failed(f"{self.source.name}: {hangs}: is the disk still there?")
+
+
+def nothing(source: Source, role: str) -> Failed:
+    """What to say where no item has anything to read in a role."""
+    others = [other for other in source.roles if other != role]
+    if not others:
+        return Failed(f"no item of {source.name} can be read")
+    how = f"roles=[{','.join(others)}]" if len(others) > 1 else f"role={others[0]}"
+    many = f"none of {len(source):,} items"
+    return Failed(f"{source.name}: {many} has a {role} that can be read: leave that role out with {how}")

@@ -45,6 +45,27 @@ class Triples(Chosen):
         values = (looked(self.whole.raw, second, other) for other in self._lacking[row])
         return [value for value in values if value is not None] or None
 
+    def has_negatives(self, rows: np.ndarray) -> bool:
+        """Whether one of them at least has any."""
+        return any(self._lacking[row] for row in rows.tolist())
+
+    def only(self, rows: np.ndarray) -> Source:
+        return Some(self, np.asarray(rows, dtype=np.int64))
+
+
+class Some(Chosen):
+    """Some rows of triples: without the role of negatives where none of them has one, as where all are held out."""
+
+    whole: Triples
+
+    @cached_property
+    def roles(self) -> Mapping[str, str]:
+        roles = self.whole.roles
+        return roles if self.whole.has_negatives(self.rows) else {role: roles[role] for role in [*roles][:PAIR]}
+
+    def only(self, rows: np.ndarray) -> Source:
+        return Some(self.whole, self.rows[np.asarray(rows, dtype=np.int64)])
+
 
 def triples(source: Source, labels: tuple[str, str]) -> Source:
     """Pairs of the first label, each with what stands beside the same anchor under the second one; others are left out.
