@@ -31,9 +31,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import likeness
+from likeness.disk import write_tensors
 from likeness.encoders import Encoder, Joined, Kept
 from likeness.encoders.joined import Merge
-from likeness.folder import write_encoder
+from likeness.folder import joined, write_encoder
+from likeness.layout import CHECKPOINT, UNTRAINED
+from likeness.loaded import LoadedEncoder, load_all
 from likeness.weights import read_about
 
 OPTIMIZER = {"kind": "AdamW", "learning_rate": 0.001, "weight_decay": 0.1, "scale": "none"}
@@ -153,20 +156,27 @@ def merged(runs: Sequence[Path], merge: Merge, work: Path) -> Path:
     folder = work / f"{runs[0].name}-{len(runs)}-{merge}"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(runs[0], folder)
-    loaded = [likeness.Run(run).encoders for run in runs]
+    loaded = [load_all(run) for run in runs]
     told = [read_about(run)["roles"] for run in runs]
+    write_encoder(folder, together(loaded, told, merge), {role: one.modality for role, one in loaded[0].items()})
+    first = together([load_all(run, untrained=True) for run in runs], told, merge)
+    write_tensors(folder / CHECKPOINT / UNTRAINED, joined(first))
+    return folder
+
+
+def together(
+    loaded: Sequence[Mapping[str, LoadedEncoder]], told: Sequence[Mapping[str, Any]], merge: Merge
+) -> dict[str, Kept]:
+    """Role -> the encoders of one run's stages, or of several runs, as one. told: what encoder.json says of each run"""
     kept = {}
     for role in loaded[0]:
         recipes = [Encoder.of(about[role]["encoder"]) for about in told]
-        modules = [encoders[role].encoder for encoders in loaded]
-        if len(runs) == 1:
-            modules = [*modules[0].encoders]
-            recipe = recipes[0].model_copy(update={"merge": merge})
-        else:
-            recipe = Joined(encoders=tuple(recipes), merge=merge)
+        modules: list[Any] = [encoders[role].encoder for encoders in loaded]
+        recipe = Joined(encoders=tuple(recipes), merge=merge)
+        if len(modules) == 1:
+            recipe, modules = recipes[0].model_copy(update={"merge": merge}), [*modules[0].encoders]
         kept[role] = Kept(recipe, recipe.joining(modules))
-    write_encoder(folder, kept, {role: one.modality for role, one in loaded[0].items()})
-    return folder
+    return kept
 
 
 def retrieved(folder: Path, job: grid.Job) -> dict[str, dict[str, Any]]:

@@ -66,7 +66,8 @@ class Cells(Against):
     """Which clusterings make cells: all of the stages before, as in the paper; or the last one's alone, which is what
     the released cluster.py does."""
     least: PositiveInt | None = None
-    """Items that a cell has at least: smaller ones are joined with the nearest; null: a batch."""
+    """Items that a cell has at least: smaller ones are joined with the nearest; null: a batch, or what a cluster has in
+    the mean where that is less."""
 
     def method(self, method: Method, width: int) -> Method:
         return method
@@ -77,7 +78,8 @@ class Cells(Against):
     def groups(self, placed: Sequence[Tensor], batch: int, seed: int) -> np.ndarray:
         told = placed if self.crossing == "all" else placed[-1:]
         cells = crossed([clustered(each, self.clusters, seed) for each in told])
-        return pooled(cells, torch.cat([*told], 1), self.least or batch)
+        least = min(batch, max(len(cells) // self.clusters, 2))
+        return pooled(cells, torch.cat([*told], 1), self.least or least)
 
 
 class Soft(Against):

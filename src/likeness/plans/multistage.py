@@ -17,7 +17,7 @@ from torch import Tensor
 from ..chance import bits
 from ..encoders import Kept, Saved
 from ..encoders.joined import Merge
-from ..engine import Engine
+from ..engine import Engine, agreed
 from ..errors import WrongCall
 from ..journey import Watch
 from ..sources.base import Source
@@ -98,6 +98,8 @@ class Multistage(Plan):
         watch.items *= self.stages
         past = Past() if state is None else Past(**state["past"])
         done = [*self._before(), *(self._filled(number, one) for number, one in enumerate(past.finished))]
+        for kept in chain.from_iterable(one.values() for one in done):
+            kept.module.to(engine.device)
         placed = [self._placed(one, source, engine, watch) for one in done]
         while len(done) < self.stages:
             past = self._timed(past, len(done), watch)
@@ -105,6 +107,8 @@ class Multistage(Plan):
             descent, steps, epochs = yield from self._counted(training, past, tuple(done), state)
             past, state = past.longer(descent.kept(), steps, epochs), None  # only the interrupted stage goes on
             done.append(self._filled(len(past.finished) - 1, past.finished[-1]))  # as after a resume, bit for bit
+            for kept in done[-1].values():
+                kept.module.to(engine.device)
             placed += [self._placed(done[-1], source, engine, watch)] if len(done) < self.stages else []
         if not self._share:
             return joined(done, self.merge)
@@ -123,7 +127,7 @@ class Multistage(Plan):
         """With the end of a stage that begins now, where time is what ends it: it has its share of what is left."""
         if self.seconds is None or past.until:
             return past
-        now, left = watch.elapsed(), self.stages - stage
+        now, left = agreed(watch.elapsed()), self.stages - stage  # all processes plan alike
         share = 1 / (left + self._share) if left else 1.0
         return replace(past, until=now + share * max(self.seconds - now, 0.0))
 
