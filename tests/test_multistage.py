@@ -253,3 +253,25 @@ def test_two_processes_train_what_one_does(against, tmp_path: Path, shapes: Path
     weight, other = (load_file(tmp_path / name / "encoder.safetensors") for name in ("one", "two"))
     for name in weight:
         torch.testing.assert_close(weight[name], other[name], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"method": "byol"}, "BYOL weighs no negatives, which against=Soft changes: take Cells"),
+        ({"method": "swav"}, "SwAV weighs no negatives"),
+        ({"pairing": "softnegatives", "vectors": "raw"}, "vectors=raw and against=Soft both tell of each item"),
+    ],
+)
+def test_weighing_what_has_no_weight_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(WrongCall, match=said):
+        steps(against="soft", **fields)
+
+
+def test_a_momentum_target_begins_where_its_stage_does() -> None:
+    still = {"learning_rate": 1e-30, "weight_decay": 0, "momentum": 1.0, "begin": "previous", "queue": 16}
+    state = steps(method="moco", **still)[-1].state()["learner"]
+    target = "parts.target.copy."
+    names = [name for name in state if name.startswith(f"{target}encoder.") and name.endswith("weight")]
+    assert names
+    assert all(state[name].equal(state[name.replace(target, "parts.tower.")]) for name in names)

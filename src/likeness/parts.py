@@ -150,6 +150,10 @@ class Momentum(Follower, Generic[M]):
     def forward(self, *args: Any) -> Any:
         return self.copy(*args)
 
+    def catch_up(self) -> None:
+        """Be where the leader is now, whose weights were loaded after the copy was made."""
+        self.copy.load_state_dict(self._leader[0].state_dict())
+
     @torch.no_grad()
     def advance(self, progress: float) -> None:
         decay = self.decay if not self.rising else 1 - (1 - self.decay) * (math.cos(math.pi * progress) + 1) / 2

@@ -25,6 +25,8 @@ class Align(Objective):
     scores 0: it is the predictor and the stopped gradient of the method that keep it from that.
     """
 
+    rivals: ClassVar[bool] = False
+
     tile: PositiveInt | None = None
     """Tables with a longer side are never held whole, but in strips of it; null: 512, or 4096 on an accelerator.
     None is made at all where positives can be listed, as those of one item can."""

@@ -40,6 +40,9 @@ class Objective(Recipe, ABC):
     scores (N, K) of how much a view belongs to each of K prototypes (assignments); or each query with the keys of its
     own item alone, of which more is known than that they belong together (pairs)."""
 
+    rivals: ClassVar[bool] = True
+    """Whether negatives count, where it reads embeddings: else how much they weigh means nothing."""
+
     def build(self) -> nn.Module | None:
         """What it learns or remembers: a temperature, prototypes, a memory; mostly nothing."""
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -23,14 +23,20 @@ from .cells import clustered, crossed, pooled
 class Against(Recipe, ABC):
     """Changes a stage by what the encoders before it say of each item, and leaves the method as it is."""
 
-    def suited(self, method: Method) -> Self:
-        """Itself, if later stages of that method can be taught so.
+    tells: ClassVar[bool] = False
+    """Whether it tells training of each item what earlier stages say, in the place of the user's own vectors."""
+
+    def must_suit(self, method: Method, vectors: str | None) -> None:
+        """Refuse what later stages cannot be taught so. vectors: what training is told of each item already
 
         Raises:
-            WrongCall: they cannot.
+            WrongCall: the method has nothing that is changed, or training would be told two things of each item.
         """
         self.method(method, 1)
-        return self
+        if self.tells and vectors is not None:
+            raise WrongCall(
+                f"vectors={vectors} and against={self.label()} both tell of each item: leave one of them out"
+            )
 
     @abstractmethod
     def method(self, method: Method, width: int) -> Method:
@@ -90,11 +96,15 @@ class Soft(Against):
     encoders, and the weights of a query have mean one: see the pairing SoftNegatives.
     """
 
+    tells: ClassVar[bool] = True
+
     temperature: PositiveFloat = 0.1
     """What the cosines are divided by; lower comes nearer to hard cells."""
 
     def method(self, method: Method, width: int) -> Method:
-        pairing = asked(method, "pairing", self.label())
+        pairing, objective = (asked(method, field, self.label()) for field in ("pairing", "objective"))
+        if getattr(objective, "reads", "") != "embeddings" or not getattr(objective, "rivals", False):
+            raise WrongCall(f"{method.label()} weighs no negatives, which against={self.label()} changes: take Cells")
         soft = SoftNegatives(pairing=pairing, temperature=self.temperature)
         return method.model_copy(update={"pairing": soft}).filled({"vector_dim": width})
 
@@ -105,6 +115,8 @@ class Soft(Against):
 class Uncorrelated(Against):
     """What the earlier encoders say already is penalised: the squared cross-covariance between the embeddings and the
     whitened earlier features; this package's own, see the objective Decorrelated."""
+
+    tells: ClassVar[bool] = True
 
     weight: PositiveFloat = 10.0
     """How much that counts beside the method's own objective."""

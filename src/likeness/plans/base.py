@@ -24,7 +24,7 @@ from ..journey import Journey, Watch
 from ..limits import seconds_of
 from ..memory import decoded, with_room
 from ..methods import Method
-from ..parts import shortened
+from ..parts import Momentum, shortened
 from ..recipe import Recipe
 from ..sources.base import Quarantine, Source
 from ..sources.data import Data
@@ -217,6 +217,9 @@ class Plan(Recipe, ABC):
         for role, kept in descent.kept().items():
             if role in stage.weights:
                 kept.module.load_state_dict(stage.weights[role])
+        for part in descent.learner.modules() if stage.weights else ():
+            if isinstance(part, Momentum):
+                part.catch_up()
         if self.compile:
             for kept in descent.kept().values():
                 kept.module.compile()

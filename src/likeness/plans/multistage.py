@@ -74,7 +74,7 @@ class Multistage(Plan):
                 kind = source.roles[role]
                 data = shown_to(data, role, kind, self._saved(path, role, kind))
         plan = super(Multistage, self.model_copy(update={"data": data})).fitted(source, engine)
-        plan.against.suited(plan.method)
+        plan.against.must_suit(plan.method, plan.data.vectors)
         if plan._share:  # what cannot be routed is told now, not when stages are trained
             upon(plan.method, plan.untrained()).build()
         if self.by is not None and self.by not in plan.untrained():
