@@ -443,10 +443,14 @@ def main() -> None:
     place = RESULTS / f"suppression-{data.name}.json"
     rows = json.loads(place.read_text())["rows"] if place.exists() else []
 
+    def key_of(name: str, seed: int) -> str:
+        ways = ("simclr" if way == "untrained" else way for way in ROWS[name][0])
+        return "+".join(Job(way, seed, data, work).key for way in ways)
+
     def update() -> None:
         for seed in range(call.first, call.first + call.seeds):
             for name in call.rows:
-                keys = "+".join(Job("simclr" if w == "untrained" else w, seed, data, work).key for w in ROWS[name][0])
+                keys = key_of(name, seed)
                 if any((row["row"], row["seed"], row["key"]) == (name, seed, keys) for row in rows):
                     continue
                 found = row_of(name, seed, data, work)
@@ -457,10 +461,10 @@ def main() -> None:
         place.write_text(json.dumps(kept, indent=1) + "\n")
 
     update()
-    known = {(row["row"], row["seed"]) for row in rows}
+    known = {(row["row"], row["seed"], row["key"]) for row in rows}
     ways: dict[tuple[int, str], Job] = {}
     for seed in range(call.first, call.first + call.seeds):
-        for name in (name for name in call.rows if (name, seed) not in known):
+        for name in (name for name in call.rows if (name, seed, key_of(name, seed)) not in known):
             for way in ROWS[name][0]:
                 job = Job("simclr" if way == "untrained" else way, seed, data, work)
                 for each in (job.before, job):

@@ -21,7 +21,8 @@ TABLE = np.array(list(COLOURS.values()), np.float32) / 255  # (10, 3)
 class Tinted(Made):
     """Each picture tinted towards its class's colour, or another. Column: tint, beside those of the pictures.
 
-    The tint is one of ten colours. Of more than ten classes several share one.
+    The tint is one of ten colours. Of more than ten classes several share one. Colours go by the order of the classes'
+    names in a source: parts that lie apart should have the same classes.
     """
 
     split: Split | None = None
