@@ -123,7 +123,8 @@ class DepthsNet(nn.Module):
 
     def hidden(self, tokens: Stack) -> Tensor:
         """(N, L, width) what the network says of each token, at its last depth."""
-        said: Tensor = self.encoder.hidden(tokens)  # type: ignore[operator]
+        net: Any = self.encoder
+        said: Tensor = net.hidden(tokens)
         return said
 
     def forward(self, stack: Stack) -> Tensor:
