@@ -228,6 +228,27 @@ LATER = ["torch.distributed", "torch._dynamo", "pandas", "pyarrow.parquet", "PIL
 FORKS.set_forkserver_preload([*COMMANDS, *LATER])  # the latter are what torch and pyarrow import at first use
 
 
+def in_two(body: Callable[..., Any], folder: Path, *given: Any) -> list[Any]:
+    """What body(rank, *given) gives in each of two processes that talk by gloo; it stands at the top of its module."""
+    processes = [FORKS.Process(target=_joined, args=(rank, folder, body, given)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(PATIENCE)
+        process.kill()
+        assert process.exitcode == 0
+    return [torch.load(folder / f"rank-{rank}.pt", weights_only=False) for rank in (0, 1)]  # nobody else's files
+
+
+def _joined(rank: int, folder: Path, body: Callable[..., Any], given: tuple[Any, ...]) -> None:
+    import torch.distributed as dist  # takes a while, and most tests do without
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
+    torch.save(body(rank, *given), folder / f"rank-{rank}.pt")
+    dist.destroy_process_group()
+
+
 def _run(words: list[str], cwd: str, said: str, changes: dict[str, Any]) -> None:
     os.chdir(cwd)
     for stream, number in (("out", 1), ("err", 2)):

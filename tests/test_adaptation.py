@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-import torch.distributed as dist
-from conftest import FORKS, PATIENCE, images
+from conftest import images, in_two
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -287,28 +285,14 @@ def trained_by(file: Path, rank: int, world: int) -> dict[str, dict[str, Tensor]
     return found
 
 
-def work(rank: int, port: int, file: Path, out: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    for name, state in trained_by(file, rank, 2).items():
-        save_file({key: value.contiguous() for key, value in state.items()}, out / f"{name}-{rank}.safetensors")
-    dist.destroy_process_group()
+def half(rank: int, file: Path) -> dict[str, dict[str, Tensor]]:
+    return trained_by(file, rank, 2)
 
 
 def test_two_processes_adapt_as_one(file: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    processes = [FORKS.Process(target=work, args=(rank, port, file, tmp_path)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE)
-        process.kill()
-        assert process.exitcode == 0
+    both = in_two(half, tmp_path, file)
     for name, alone in trained_by(file, 0, 1).items():
-        for rank in (0, 1):
-            two = load_file(tmp_path / f"{name}-{rank}.safetensors")
+        for two in (each[name] for each in both):
             assert two.keys() == alone.keys()
             for key, value in alone.items():
                 torch.testing.assert_close(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-from conftest import FORKS, PATIENCE
+from conftest import in_two
 from test_objectives import captioned, published
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -107,24 +105,13 @@ def asked(case: Case, rank: int | None) -> dict[str, Any]:
     }
 
 
-def _work(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
-    torch.save({case: asked(case, rank) for case in cases()}, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+def every(rank: int) -> dict[Any, Any]:
+    return {case: asked(case, rank) for case in cases()}
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    folder = tmp_path_factory.mktemp("both")
-    processes = [FORKS.Process(target=_work, args=(rank, folder)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE)
-        process.kill()
-        assert process.exitcode == 0
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return in_two(every, tmp_path_factory.mktemp("both"))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-import torch.distributed as dist
-from conftest import FORKS, PATIENCE, TINY, Shell, lines
+from conftest import TINY, Shell, in_two, lines
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
@@ -282,26 +281,16 @@ def gradients(made: nn.Module, views: Views) -> dict[str, Tensor]:
 CASES: list[tuple[int, int | None]] = [(3, None), (5, None), (3, 7), (5, 7)]  # items of the first process, split
 
 
-def _half(rank: int, out: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{out}/meet", rank=rank, world_size=2)
+def half(rank: int) -> dict[Any, Any]:
     found = {}
     for first, split in CASES:
         mine = shares(seen(feed(UNIFORM)), first)[rank]
         found[first, split] = gradients(with_shared_norm(tower(split)), mine)
-    torch.save(found, out / f"{rank}.pt")
-    dist.destroy_process_group()
+    return found
 
 
 def test_two_processes_equal_one_whoever_has_which_rows(tmp_path: Path) -> None:
-    processes = [FORKS.Process(target=_half, args=(rank, tmp_path)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE)
-        process.kill()
-        assert process.exitcode == 0
-    one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1))
+    one, two = in_two(half, tmp_path)
     whole = Views.cat(*shares(seen(feed(UNIFORM)), 3))
     alone = gradients(tower(), whole)
     for case in CASES:

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-from conftest import FORKS, PATIENCE, VECTOR, Shell, images, lines
-from test_two_processes import free_port
+from conftest import VECTOR, Shell, images, in_two, lines
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -421,24 +419,12 @@ def slopes(share: Callable[[Embeddings], Embeddings]) -> dict[str, tuple[Tensor,
     return found
 
 
-def _work(rank: int, port: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    found = slopes(lambda z: z[(z.origin.item < 5) == (rank == 0)])
-    torch.save(found, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+def half(rank: int) -> dict[str, tuple[Tensor, Tensor]]:
+    return slopes(lambda z: z[(z.origin.item < 5) == (rank == 0)])
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    port = free_port()
-    processes = [FORKS.Process(target=_work, args=(rank, port, tmp_path)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE)
-        process.kill()
-        assert process.exitcode == 0
-    both = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+    both = in_two(half, tmp_path)
     for name, (value, slope) in slopes(lambda z: z).items():
         torch.testing.assert_close((both[0][name][0] + both[1][name][0]) / 2, value, rtol=1e-11, atol=0)
         torch.testing.assert_close((both[0][name][1] + both[1][name][1]) / 2, slope, rtol=1e-9, atol=1e-13)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import FORKS, PATIENCE, TINY, Shell, images, lines
+from conftest import PATIENCE, TINY, Shell, images, in_two, lines
 from safetensors.torch import load_file
 from test_methods import moved, variants
 from torch import Tensor, nn
@@ -179,13 +179,9 @@ def descended(rank: int) -> dict[str, Any]:
     return {"values": values, "state": learner.state_dict()}
 
 
-def _work(rank: int, port: int, folder: Path) -> None:
-    """All that two processes do, in one go: starting them takes longer than the work."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def whole(rank: int) -> dict[str, Any]:
     bodies: tuple[Callable[[int], Any], ...] = (compared, gathered, normed, split, descended)
-    torch.save({body.__name__: body(rank) for body in bodies}, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    return {body.__name__: body(rank) for body in bodies}
 
 
 def free_port() -> int:
@@ -196,15 +192,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    folder, port = tmp_path_factory.mktemp("two"), free_port()
-    processes = [FORKS.Process(target=_work, args=(rank, port, folder)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE)
-        process.kill()
-        assert process.exitcode == 0
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+    return in_two(whole, tmp_path_factory.mktemp("two"))
 
 
 def apart(a: dict[str, Tensor], b: dict[str, Tensor], floor: float) -> float:

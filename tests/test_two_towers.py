@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-from conftest import FORKS, PATIENCE
+from conftest import in_two
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from two_roles import ITEMS, METHODS, PICTURES, WORDS, fitted, learner_of, moved, renamed, seen
@@ -315,25 +314,15 @@ def apart(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     )
 
 
-def _work(rank: int, store: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def halves(rank: int) -> dict[Any, Any]:
     found = {}
     for name, kind in shares():
         found[name, kind] = gradients(name, Engine(CPU, rank, 2), lambda batch, kind=kind: share(batch, rank, kind))
-    torch.save(found, f"{store}.{rank}")
-    dist.destroy_process_group()
+    return found
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    processes = [FORKS.Process(target=_work, args=(rank, tmp_path / "store")) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE)
-        process.kill()
-        assert process.exitcode == 0
-    both = [torch.load(f"{tmp_path / 'store'}.{rank}", weights_only=True) for rank in (0, 1)]
+    both = in_two(halves, tmp_path)
     wrong: dict[Any, float] = {}
     for name, kind in shares():
         alone = gradients(name, Engine(CPU), lambda batch: batch)
