@@ -10,8 +10,7 @@ last layers of the picture tower learn; it is itself the first stage. `swapped`:
 with one attribute changed to another value, right if its own is nearer (chance 50 %); `pairs`: two pictures that
 differ in one attribute and their captions, right if each caption is nearer to its own (as MMVP asks; chance 25 %).
 Emoji are scored by retrieval. Stages are trained once and read three ways: the routed run has all others in it.
-Controls: the CLIP alone, a CLIP trained for as many epochs as all stages have together, and as many CLIPs side by
-side. Rows are written as they come, and trained runs are found again by the fingerprint of their recipe and data.
+Controls: the CLIP alone, one trained for as many epochs as all stages have, and as many CLIPs. Runs are found again.
 """
 
 from __future__ import annotations

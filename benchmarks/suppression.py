@@ -22,15 +22,15 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from probed import Set, attributes, coloured, probed, read_levels, set_of, summary, table, unit
 
 import likeness
 from likeness.catalogue import catalogue
@@ -46,14 +46,14 @@ class Way:
     after:   the encoder that is the first stage, None: there is none
     seed:    added to the seed of the row
     longer:  times as many steps
-    vectors: what training knows of each item: a mean of its colours, or a small picture's first principal components
+    colours: whether training knows each item's mean colour
     """
 
     fields: Fields
     after: str | None = None
     seed: int = 0
     longer: float = 1.0
-    vectors: str | None = None
+    colours: bool = False
 
 
 NCE: Fields = {"objective": {"kind": "InfoNCE", "temperature": 0.2}}
@@ -79,10 +79,10 @@ WAYS: dict[str, Way] = {
     "hcl mcl": Way({**HARD, **CELLS}, "hcl"),
     "hcl soft": Way({**HARD, "against": "Soft"}, "hcl"),
     "deep": Way(DEEP),
-    "deep colour": Way(WEIGHED, vectors="colour"),
-    "deep colour b": Way(WEIGHED, seed=100, vectors="colour"),
-    "deep pca": Way(WEIGHED, vectors="pca"),
-    "deep pca b": Way(WEIGHED, seed=100, vectors="pca"),
+    "deep colour": Way(WEIGHED, colours=True),
+    "deep colour b": Way(WEIGHED, seed=100, colours=True),
+    "deep raw": Way({**WEIGHED, "vectors": "raw"}),
+    "deep raw b": Way({**WEIGHED, "vectors": "raw"}, seed=100),
     "simclr .1": Way({"objective": {"kind": "InfoNCE", "temperature": 0.1}}),
     "ifm": Way({"objective": {"kind": "IFM", "temperature": 0.2, "epsilon": 0.1}}),
     "schedule": Way({"objective": {"kind": "TemperatureSchedule", "low": 0.1, "high": 0.4}}),
@@ -104,7 +104,7 @@ ROWS: dict[str, Row] = {
     "HCL twice as long, three levels": (("hcl longer",), "levels"),
     "depth heads": (("deep",), "levels"),
     "depth heads + colour": (("deep colour",), "levels"),
-    "depth heads + pca": (("deep pca",), "levels"),
+    "depth heads + raw": (("deep raw",), "levels"),
     "2 SimCLR": (("simclr", "simclr b"), "last"),
     "MCL": (("simclr", "mcl"), "last"),
     "MCL, last stage's clusters": (("simclr", "mcl last"), "last"),
@@ -116,7 +116,7 @@ ROWS: dict[str, Row] = {
     "2 HCL, three levels": (("hcl", "hcl b"), "levels"),
     "depth heads, with and without colour": (("deep", "deep colour"), "levels"),
     "2 depth heads + colour": (("deep colour", "deep colour b"), "levels"),
-    "2 depth heads + pca": (("deep pca", "deep pca b"), "levels"),
+    "2 depth heads + raw": (("deep raw", "deep raw b"), "levels"),
 }
 QUICK = ["untrained", "SimCLR", "HCL", "depth heads", "2 SimCLR", "MCL", "SimCLR, then soft"]
 COMMON: Fields = {
@@ -133,54 +133,6 @@ COMMON: Fields = {
     "optimizer": {"kind": "AdamW", "learning_rate": 0.001, "weight_decay": 0.0001, "scale": "none"},
 }
 LEVELS = 3  # that are read where a row reads several
-PIXELS, COMPONENTS = 8, 3  # side of the pictures whose principal components are taken, and how many
-
-
-@dataclass(frozen=True)
-class Set:
-    """A data set: what is trained on, what is asked, which attributes, how large pictures are seen, how many epochs."""
-
-    name: str
-    train: str
-    test: str
-    attributes: tuple[str, ...]
-    size: int = 40
-    epochs: float = 30.0
-    more: Fields = field(default_factory=dict, hash=False)
-
-
-def set_of(call: argparse.Namespace) -> Set:
-    """The set that was asked for."""
-    train, test = call.source, call.test
-    if call.name in ("trifeature", "quick"):
-        seeds = "renders=1,side=56," if call.quick else ""
-        attributes = ("shape", "texture", "colour")
-        size, epochs = (28, 4.0) if call.quick else (40, 30.0)
-        return Set(
-            call.name,
-            *(f"made:trifeature:{part},{seeds}seed=0" for part in ("train", "test")),
-            attributes,
-            size,
-            epochs,
-        )
-    if train is None or test is None:
-        raise SystemExit(f"{call.name} needs SOURCE and --test SOURCE")
-    if train.endswith(".parquet"):
-        train = str(some(Path(train), call.work, call.items))
-    if call.name == "digits":
-        given = (f"made:digit-on:{part},source={path}" for part, path in (("train", train), ("test", test)))
-        return Set("digits", *given, ("label", "digit"), 32, call.epochs or 15.0, {"views.flip": 0})
-    return Set(call.name, train, test, ("label", "colour"), call.size, call.epochs or 30.0)
-
-
-def some(path: Path, work: Path, items: int) -> Path:
-    """The first items of a table, in a file of their own."""
-    import pyarrow.parquet as pq
-
-    few = work / f"{path.stem}-{items}.parquet"
-    if not few.exists():
-        pq.write_table(pq.read_table(path).slice(0, items), few)
-    return few
 
 
 @dataclass(frozen=True)
@@ -195,7 +147,7 @@ class Job:
     @property
     def fields(self) -> dict[str, Any]:
         way, data = WAYS[self.way], self.data
-        known = {"vectors": str(vectors(data, way.vectors, self.work))} if way.vectors else {}
+        known = {"vectors": str(coloured(data, Path(self.work)))} if way.colours else {}
         method = {"encoder": NET} if "encoder" not in way.fields else {}
         common = {**COMMON, **data.more, "size": data.size, "epochs": data.epochs * way.longer}
         return {**method, **common, **way.fields, **known, "seed": self.seed + way.seed}
@@ -214,7 +166,8 @@ class Job:
     def key(self) -> str:
         """Equal for what would train the same encoder."""
         tree = catalogue().overridden(catalogue().recipe(self.recipe), [*self.fields.items()], self.way)
-        tree["data"]["vectors"] = WAYS[self.way].vectors
+        if WAYS[self.way].colours:  # a file's name is this machine's
+            tree["data"]["vectors"] = "colour"
         after = self.before.key if self.before else None
         said = [tree, after, self.data.train, self.data.test]
         return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
@@ -251,87 +204,6 @@ def train(job: Job) -> Job:
     return job
 
 
-def read_levels(encoder: Any, source: str) -> list[np.ndarray]:
-    """The features of every level of the network that was trained last, (N, width) each, shallow to deep."""
-    import torch
-
-    from likeness.sources.base import Quarantine
-    from likeness.sources.feed import plain
-
-    net = encoder.encoder
-    while not hasattr(net, "levels"):  # of stages the last one; of depths the network below
-        net = net.encoders[-1] if hasattr(net, "encoders") else net.encoder
-    found: list[list[np.ndarray]] = []
-    with torch.inference_mode():
-        for _, stack in plain(likeness.read(source), encoder.modality, encoder.role, 256, 1, Quarantine()):
-            found.append([level.float().numpy() for level in net.levels(stack)])
-    return [np.concatenate(each) for each in zip(*found, strict=True)]
-
-
-def vectors(data: Set, kind: str, work: str) -> Path:
-    """A file of what training may know of each item, made once."""
-    path = Path(work) / f"{data.name}-{kind}-{sha256(data.train.encode()).hexdigest()[:8]}.npy"
-    if not path.exists():
-        small = thumbnails(data.train)
-        flat = small.mean((1, 2)) - 0.5 if kind == "colour" else principal(small.reshape(len(small), -1))
-        np.save(path.with_suffix(".part.npy"), flat.astype(np.float32))
-        path.with_suffix(".part.npy").rename(path)
-    return path
-
-
-def principal(flat: np.ndarray) -> np.ndarray:
-    """(N, COMPONENTS) each item by the directions in which items differ most."""
-    centred = flat - flat.mean(0)
-    u, s, _ = np.linalg.svd(centred, full_matrices=False)
-    return u[:, :COMPONENTS] * s[:COMPONENTS]
-
-
-@cache
-def thumbnails(source: str) -> np.ndarray:
-    """(N, PIXELS, PIXELS, 3) float32 in [0, 1], every item of a source."""
-    from PIL import Image
-
-    read = likeness.read(source)
-    role = next(iter(read.roles))
-    small = []
-    for row in range(len(read)):
-        picture = picture_of(read.raw(role, row))
-        small.append(
-            np.asarray(picture.convert("RGB").resize((PIXELS, PIXELS), Image.Resampling.BOX), np.float32) / 255
-        )
-    return np.stack(small)
-
-
-def picture_of(raw: Any) -> Any:
-    from PIL import Image
-
-    from likeness.modalities import Image as Modality
-
-    return Image.fromarray(np.asarray(Modality(size=None).read(raw)))
-
-
-@cache
-def attributes(data: Set) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Attribute -> its values in both parts. `colour` of real pictures: the nearest of eight mean colours (k-means)."""
-    found = {}
-    for name in data.attributes:
-        parts = [likeness.read(path) for path in (data.train, data.test)]
-        if name == "colour" and name not in parts[0].table.column_names:
-            found[name] = dominant(data)
-        else:
-            found[name] = tuple(np.array(part.column(name).names)[part.column(name).codes] for part in parts)
-    return found
-
-
-def dominant(data: Set) -> tuple[np.ndarray, np.ndarray]:
-    """The cluster of each item's mean colour, as k-means finds them in the training part."""
-    from sklearn.cluster import KMeans
-
-    colours = [thumbnails(path).mean((1, 2)) for path in (data.train, data.test)]
-    means = KMeans(8, n_init=3, random_state=0).fit(colours[0])
-    return means.labels_, means.predict(colours[1])
-
-
 def row_of(name: str, seed: int, data: Set, work: str) -> dict[str, Any] | None:
     """Accuracy of each attribute, cost and width; None while an encoder of it is not there yet."""
     encoders, readout = ROWS[name]
@@ -359,63 +231,6 @@ def row_of(name: str, seed: int, data: Set, work: str) -> dict[str, Any] | None:
         "width": width,
         "seconds": round(seconds, 1),
     }
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-
-
-def probed(blocks: Mapping[str, Sequence[np.ndarray]], taught: np.ndarray, asked: np.ndarray) -> float:
-    """Accuracy of logistic regression (C 0.3) on standardised features."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
-    train, test = (np.concatenate(blocks[part], 1) for part in ("train", "test"))
-    scaler = StandardScaler().fit(train)
-    probe = LogisticRegression(C=0.3, max_iter=2000).fit(scaler.transform(train), taught)
-    return float(probe.score(scaler.transform(test), asked))
-
-
-def summary(rows: Sequence[Mapping[str, Any]], bars: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """row -> n, attribute -> mean, lowest, highest; `- BAR`: paired difference of the mean and its 95 % t interval."""
-    from scipy.stats import t
-
-    by = {name: {row["seed"]: row for row in rows if row["row"] == name} for name in ROWS}
-    found: dict[str, dict[str, Any]] = {}
-    for name, seeds in by.items():
-        if not seeds:
-            continue
-        some = next(iter(seeds.values()))
-        line: dict[str, Any] = {"n": len(seeds), "encoders": some["encoders"], "width": some["width"]}
-        line["seconds"] = round(statistics.mean(row["seconds"] for row in seeds.values()))
-        for score in some["scores"]:
-            values = [row["scores"][score] for row in seeds.values()]
-            line[score] = [round(x, 1) for x in (statistics.mean(values), min(values), max(values))]
-        for bar in bars:
-            both = sorted(set(seeds) & set(by[bar]))
-            apart = [seeds[seed]["scores"]["mean"] - by[bar][seed]["scores"]["mean"] for seed in both]
-            if len(apart) > 1 and bar != name:
-                half = t.ppf(0.975, len(apart) - 1) * statistics.stdev(apart) / len(apart) ** 0.5
-                middle = statistics.mean(apart)
-                line[f"- {bar}"] = [round(x, 1) for x in (middle, middle - half, middle + half)]
-        found[name] = line
-    return found
-
-
-def table(found: Mapping[str, Mapping[str, Any]], data: Set, bars: Sequence[str]) -> Iterator[str]:
-    names = ("mean", *data.attributes)
-    heads = [*(f"{name:^18}" for name in names), *(f"{'- ' + bar:^24}" for bar in bars)]
-    yield f"{'':38} {'n':>2} {'nets':>4} {'width':>5} {'CPU-s':>6}  " + "  ".join(heads)
-    for name, line in found.items():
-        cells = [f"{said(line.get(each)):^18}" for each in names]
-        cells += [f"{said(line.get(f'- {bar}'), '+'):^24}" for bar in bars]
-        yield f"{name:38} {line['n']:>2} {line['encoders']:>4} {line['width']:>5} {line['seconds']:>6}  " + "  ".join(
-            cells
-        )
-
-
-def said(score: Sequence[float] | None, sign: str = "") -> str:
-    return "-" if score is None else f"{score[0]:{sign}.1f} [{score[1]:{sign}.1f}, {score[2]:{sign}.1f}]"
 
 
 def main() -> None:
@@ -457,7 +272,7 @@ def main() -> None:
                 if found is not None:
                     rows[:] = [row for row in rows if (row["row"], row["seed"]) != (name, seed)] + [found]
         command = " ".join(["python", "benchmarks/suppression.py", data.name, *(["DATA"] if call.source else [])])
-        kept = {"command": command, "summary": summary(rows, call.against), "rows": rows}
+        kept = {"command": command, "summary": summary(rows, list(ROWS), call.against), "rows": rows}
         place.write_text(json.dumps(kept, indent=1) + "\n")
 
     update()
@@ -477,7 +292,7 @@ def main() -> None:
                 print(f"{job.way} seed {job.seed}, of {len(left)} encoders", file=sys.stderr, flush=True)
                 update()
     update()
-    print("\n".join(table(summary(rows, call.against), data, call.against)))
+    print("\n".join(table(summary(rows, list(ROWS), call.against), data, call.against)))
 
 
 if __name__ == "__main__":
