@@ -81,6 +81,7 @@ def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
         length = f"{plan.budget} of time"
     else:
         length = f"{plan.steps:,} steps" if plan.steps else f"{plan.epochs:g} epochs"
+        length += " a stage" if plan.course else ""
     reasons = _reasons(session, encoder, chosen=recipe is None and not resume)
     method, labels = plan.method.label(), f"labels: {data.labels}" if data.labels else ""
     named = "" if recipe is None or str(recipe).lower() == method.lower() else f"{recipe}: "
