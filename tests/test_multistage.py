@@ -275,3 +275,20 @@ def test_a_momentum_target_begins_where_its_stage_does() -> None:
     names = [name for name in state if name.startswith(f"{target}encoder.") and name.endswith("weight")]
     assert names
     assert all(state[name].equal(state[name.replace(target, "parts.tower.")]) for name in names)
+
+
+def test_stages_that_read_items_in_different_ways_are_refused(tmp_path: Path) -> None:
+    folders = [tmp_path / "small", tmp_path / "large"]
+    for folder, size in zip(folders, (8, 16), strict=True):
+        likeness.train(PICTURES, "simclr", out=folder, size=size, **{**SHORT, "steps": 1})
+    with pytest.raises(WrongCall, match=r"small and .*large read items in different ways \(size\)"):
+        steps(after=[*map(str, folders)], stages=3)
+
+
+def test_roles_that_share_an_encoder_share_it_in_stages_that_exist(tmp_path: Path) -> None:
+    both = [(f"a dog {n}", f"A DOG {n}") for n in range(40)]
+    how = {"steps": 1, "batch": 16, "holdout": 0, "device": "cpu", "workers": 1}
+    first = likeness.train(both, "ranking", out=tmp_path / "first", **how)
+    run = likeness.train(both, "mcl", method="ranking", after=[str(first.path)], out=tmp_path / "run", **how)
+    one, other = run.encoders.values()
+    assert one.encoder is other.encoder

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..chance import bits
 from ..encoders import Kept, Saved
@@ -30,6 +30,7 @@ from .placing import placed
 
 Weights = Mapping[str, Mapping[str, Tensor]]  # role -> the weights of its encoder
 SEEDS = (1 << 63) - 1  # the bits of a seed
+ABOUT = ("mean", "std")  # which differ a little from sample to sample
 
 
 class Multistage(Plan):
@@ -68,11 +69,11 @@ class Multistage(Plan):
             )
         if self.begin == "previous" and self.after:
             raise WrongCall("begin=previous goes on with weights, as start=RUN does: leave out after=")
-        data = self.data
-        for role in chain(*self.method.towers(source.roles)):
-            for path in self.after:
-                kind = source.roles[role]
-                data = shown_to(data, role, kind, self._saved(path, role, kind))
+        data, roles = self.data, {role: source.roles[role] for role in chain(*self.method.towers(source.roles))}
+        stages = [self._all_saved(path, roles) for path in self.after]
+        for role, kind in roles.items():
+            must_read_alike([one[role] for one in stages])
+            data = shown_to(data, role, kind, stages[0][role]) if stages else data
         plan = super(Multistage, self.model_copy(update={"data": data})).fitted(source, engine)
         plan.against.must_suit(plan.method, plan.data.vectors)
         if plan._share:  # what cannot be routed is told now, not when stages are trained
@@ -194,9 +195,17 @@ class Multistage(Plan):
         """The encoders of the runs that are the first stages; bare: as they were before they were trained."""
         roles = {role: self.data.modality[role].label() for role in self._fresh(0)} if self.after else {}
         for number, path in enumerate(self.after):
-            saved = {role: self._saved(path, role, kind) for role, kind in roles.items()}
+            kept = {role: Kept(one, one.build()) for role, one in self._all_saved(path, roles).items()}
+            owners = {
+                role: next(own for own in kept if same(kept[own].module, one.module)) for role, one in kept.items()
+            }
             torch.manual_seed(self._seed(number))
-            yield {role: Kept(one, (one.bare if bare else one).build()) for role, one in saved.items()}
+            drawn = {own: Kept(kept[own].recipe, kept[own].recipe.bare.build()) for own in owners.values() if bare}
+            yield {role: (drawn or kept)[own] for role, own in owners.items()}
+
+    def _all_saved(self, path: str, roles: Mapping[str, str]) -> dict[str, Saved]:
+        """Role -> its encoder in a run."""
+        return {role: self._saved(path, role, kind) for role, kind in roles.items()}
 
     def _saved(self, path: str, role: str, kind: str) -> Saved:
         """The encoder of a run; code from outside must be named here, a folder's word does not import it."""
@@ -228,6 +237,27 @@ class Past:
         """With one more stage."""
         weights = {role: deepcopy(one.module.state_dict()) for role, one in kept.items()}
         return Past([*self.finished, weights], steps, epochs)
+
+
+def must_read_alike(stages: Sequence[Saved]) -> None:
+    """Refuse encoders that are to be one, and were trained on items read in different ways, but for mean and std.
+
+    Raises:
+        WrongCall: naming the first two that differ.
+    """
+    first, *others = [
+        {name: value for name, value in (one.seen or {}).items() if name not in ABOUT} for one in stages
+    ] or [{}]
+    for one, told in zip(stages[1:], others, strict=True):
+        apart = [name for name in told if told[name] != first.get(name)]
+        if apart:
+            raise WrongCall(f"after={stages[0].path} and {one.path} read items in different ways ({', '.join(apart)})")
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks have the same weights."""
+    mine, its = one.state_dict(), other.state_dict()
+    return mine.keys() == its.keys() and all(mine[name].equal(its[name]) for name in mine)
 
 
 def _stated(step: Step, past: Past, reached: tuple[int, float]) -> State:
