@@ -7,7 +7,7 @@ from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Literal, Self
 
 import torch
@@ -196,12 +196,13 @@ class Multistage(Plan):
         roles = {role: self.data.modality[role].label() for role in self._fresh(0)} if self.after else {}
         for number, path in enumerate(self.after):
             kept = {role: Kept(one, one.build()) for role, one in self._all_saved(path, roles).items()}
-            owners = {
-                role: next(own for own in kept if same(kept[own].module, one.module)) for role, one in kept.items()
-            }
-            torch.manual_seed(self._seed(number))
-            drawn = {own: Kept(kept[own].recipe, kept[own].recipe.bare.build()) for own in owners.values() if bare}
-            yield {role: (drawn or kept)[own] for role, own in owners.items()}
+            nets = {role: one.module for role, one in kept.items()}
+            owners = {role: next(own for own in nets if same(nets[own], net)) for role, net in nets.items()}
+            if bare:
+                torch.manual_seed(self._seed(number))
+                recipes = {own: kept[own].recipe for own in dict.fromkeys(owners.values())}
+                kept = {own: Kept(recipe, recipe.bare.build()) for own, recipe in recipes.items()}
+            yield {role: kept[own] for role, own in owners.items()}
 
     def _all_saved(self, path: str, roles: Mapping[str, str]) -> dict[str, Saved]:
         """Role -> its encoder in a run."""
@@ -245,13 +246,11 @@ def must_read_alike(stages: Sequence[Saved]) -> None:
     Raises:
         WrongCall: naming the first two that differ.
     """
-    first, *others = [
-        {name: value for name, value in (one.seen or {}).items() if name not in ABOUT} for one in stages
-    ] or [{}]
-    for one, told in zip(stages[1:], others, strict=True):
-        apart = [name for name in told if told[name] != first.get(name)]
+    for first, other in pairwise(stages):
+        one, two = first.seen or {}, other.seen or {}
+        apart = [name for name in one if name not in ABOUT and one[name] != two.get(name)]
         if apart:
-            raise WrongCall(f"after={stages[0].path} and {one.path} read items in different ways ({', '.join(apart)})")
+            raise WrongCall(f"after={first.path} and {other.path} read items in different ways ({', '.join(apart)})")
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
