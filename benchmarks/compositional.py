@@ -287,6 +287,8 @@ def main() -> None:
     if call.quick:
         lengths, call.renders, common["size"] = Lengths(4.0, 2.0), 1, 28
     if call.name == "emoji":
+        if call.source is None:
+            raise SystemExit("emoji needs SOURCE, the file of emoji")
         data, scores, command = declip.pairs("emoji", call.source, call.work), FOUND, f"{command} DATA"
     else:
         data = drawn("train", 56, call.renders, call.work), drawn("test", 56, call.renders, call.work)

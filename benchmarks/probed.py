@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,38 +28,41 @@ class Set:
     epochs: float = 30.0
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-
-def set_of(call: argparse.Namespace) -> Set:
-    """The set that was asked for."""
-    train, test = call.source, call.test
-    if call.name in ("trifeature", "quick"):
-        seeds = "renders=1,side=56," if call.quick else ""
-        attributes = ("shape", "texture", "colour")
-        size, epochs = (28, 4.0) if call.quick else (40, 30.0)
-        return Set(
-            call.name,
-            *(f"made:trifeature:{part},{seeds}seed=0" for part in ("train", "test")),
-            attributes,
-            size,
-            epochs,
-        )
-    if train is None or test is None:
-        raise SystemExit(f"{call.name} needs SOURCE and --test SOURCE")
-    if train.endswith(".parquet"):
-        train = str(some(Path(train), call.work, call.items))
-    if call.name == "digits":
-        given = (f"made:digit-on:{part},source={path}" for part, path in (("train", train), ("test", test)))
-        return Set("digits", *given, ("label", "digit"), 32, call.epochs or 15.0, {"views.flip": 0})
-    return Set(call.name, train, test, ("label", "colour"), call.size, call.epochs or 30.0)
+    @property
+    def made(self) -> bool:
+        """Whether it needs no file."""
+        return "/" not in self.train
 
 
-def some(path: Path, work: Path, items: int) -> Path:
+SETS = ("trifeature", "digits", "cifar10", "flowers5", "quick")
+ITEMS = 5000  # the first of CIFAR-10 are trained on
+
+
+def set_of(name: str, folder: Path | None, work: Path) -> Set:
+    """The set of that name; CIFAR-10 and flowers5 lie in the folder."""
+    if name in ("trifeature", "quick"):
+        given, size, epochs = ("renders=1,side=56,", 28, 4.0) if name == "quick" else ("", 40, 30.0)
+        parts = (f"made:trifeature:{part},{given}seed=0" for part in ("train", "test"))
+        return Set(name, *parts, ("shape", "texture", "colour"), size, epochs)
+    if folder is None:
+        raise SystemExit(f"{name} needs --data FOLDER")
+    if name == "flowers5":
+        return Set(name, *(str(folder / name / part) for part in ("train", "val")), ("label", "colour"), 40, 20.0)
+    train, test = some(folder / "cifar10" / "train.parquet", work), folder / "cifar10" / "test_first1000.parquet"
+    if name == "cifar10":
+        return Set(name, str(train), str(test), ("label", "colour"), 32, 10.0)
+    pasted = (f"made:digit-on:{part},source={path}" for part, path in (("train", train), ("test", test)))
+    return Set(name, *pasted, ("label", "digit"), 32, 10.0, {"views.flip": 0})
+
+
+def some(path: Path, work: Path) -> Path:
     """The first items of a table, in a file of their own."""
     import pyarrow.parquet as pq
 
-    few = work / f"{path.stem}-{items}.parquet"
+    few = work / f"{path.stem}-{ITEMS}.parquet"
     if not few.exists():
-        pq.write_table(pq.read_table(path).slice(0, items), few)
+        work.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pq.read_table(path).slice(0, ITEMS), few)
     return few
 
 
@@ -113,6 +115,7 @@ def colours(source: str) -> np.ndarray:
 
 def coloured(data: Set, work: Path) -> Path:
     """A file of the training items' mean colours about grey, made once."""
+    work.mkdir(parents=True, exist_ok=True)
     path = work / f"{data.name}-colour-{sha256(data.train.encode()).hexdigest()[:8]}.npy"
     if not path.exists():
         np.save(path.with_suffix(".part.npy"), (colours(data.train) - 0.5).astype(np.float32))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from conftest import shape
 from torch.nn import functional as F
 
 import likeness
 from likeness.components import COMPONENTS, components
+from likeness.errors import WrongCall
 from likeness.sources.data import Data
 
 PICTURES = np.stack([shape(colour, number) for colour in ("blue", "red") for number in range(20)])
@@ -55,3 +57,15 @@ def test_they_weigh_negatives_in_training():
     weighed = list(likeness.steps(PICTURES, "simclr", pairing="softnegatives", vectors="raw", **how))
     assert np.isfinite(weighed[-1].loss)
     assert weighed[0].loss != plain[0].loss
+
+
+def test_other_items_of_the_same_names_have_their_own():
+    one, other = ["a dog"] * 5 + ["a cat"] * 5, ["a dog", "a cat"] * 5
+    first, second = found(one), found(other)
+    assert (first[0] == first[1]).all()
+    assert (second[0] != second[1]).any()
+
+
+def test_they_are_nothing_to_distil():
+    with pytest.raises(WrongCall, match="vectors=raw are three numbers that no encoder has learned: name one with"):
+        next(likeness.steps(PICTURES, "distil", vectors="raw", steps=1))

@@ -71,6 +71,18 @@ def test_other_fields_make_another_listing_though_ids_are_the_same():
     assert one.listing != other.listing
 
 
+def test_names_of_columns_keep_their_letters(photos, tmp_path):
+    (tmp_path / "table.csv").write_text("image,Class\n" + "".join(f"{path},a\n" for path in photos.rglob("*.png")))
+    named = likeness.read(Tinted(source=str(tmp_path / "table.csv"), labels="Class")).name
+    assert "labels=Class" in named
+    assert likeness.read(named).name == named
+
+
+def test_a_run_remembers_the_recipe_that_it_was_given(tmp_path):
+    run = likeness.train(Trifeature(side=24, renders=1), "simclr-cpu", out=tmp_path / "run", steps=1, device="cpu")
+    assert "source: made:trifeature,side=24,renders=1" in (run.path / "recipe.yaml").read_text()
+
+
 def test_a_recipe_and_its_name_are_the_same_source():
     made = Trifeature(split="test", seed=1, side=24)
     assert made.form == "made:trifeature:test,seed=1,side=24"

@@ -15,8 +15,10 @@ import torch
 from conftest import TINY, Shell, lines, shape
 from safetensors.torch import load_file
 from test_two_processes import beside
+from torch.nn import functional as F
 
 import likeness
+from likeness.encoders import Depths, Residual
 from likeness.errors import WrongCall
 from likeness.plans import Cells, Multistage
 from likeness.plans.cells import clustered, crossed, pooled
@@ -51,9 +53,19 @@ def only(kept: Any) -> Any:
 class TestCells:
     def test_items_that_lie_together_share_a_cluster_and_unknown_ones_have_none(self):
         placed = torch.cat([vectors(0, 5, 90, 95, 3), torch.full((1, 2), torch.nan)])
-        found = clustered(placed, 2, seed=0)
+        found = clustered(placed, 0, clusters=2)
         assert found[0] == found[1] == found[4] != found[2] == found[3] >= 0
         assert found[5] == -1
+
+    @pytest.mark.filterwarnings("error")
+    def test_of_items_that_are_the_same_there_are_fewer(self):
+        assert set(clustered(torch.cat([vectors(0)] * 9), 0, clusters=4)) == {0}
+
+    def test_all_later_stages_find_the_same_clusters_in_a_stage(self):
+        placed = [F.normalize(torch.randn(200, 6, generator=torch.Generator().manual_seed(n)), dim=1) for n in (0, 1)]
+        cells = Cells(clusters=4, least=1)
+        coarse, fine = cells.groups(placed[:1], 1, [5]), cells.groups(placed, 1, [5, 6])
+        assert all(len(set(coarse[fine == cell])) == 1 for cell in set(fine))
 
     def test_cells_are_what_all_clusterings_agree_on(self):
         one, two = np.array([0, 0, 1, 1, 0, -1]), np.array([0, 1, 0, 0, 0, 0])
@@ -75,8 +87,8 @@ class TestCells:
 
     def test_the_released_code_looks_at_the_last_stage_alone(self):
         placed = [vectors(0, 90, 0, 90), vectors(0, 0, 90, 90)]
-        paper = Cells(clusters=2, least=1).groups(placed, 1, 0)
-        code = Cells(clusters=2, least=1, crossing="last").groups(placed, 1, 0)
+        paper = Cells(clusters=2, least=1).groups(placed, 1, [0, 0])
+        code = Cells(clusters=2, least=1, crossing="last").groups(placed, 1, [0, 0])
         assert len(set(paper)) == 4
         assert code[0] == code[1] != code[2] == code[3]
 
@@ -164,6 +176,20 @@ def test_stages_that_exist_are_not_trained_again(tmp_path):
     assert not all(net[name].equal(untrained[name]) for name in net)
 
 
+class Own(Residual):
+    """Code from outside this package."""
+
+
+def test_stages_that_exist_may_hold_code_from_outside(tmp_path):
+    own = {**SHORT, "encoder": Depths(encoder=Own(widths=(8, 16)), last=2)}
+    del own["widths"]
+    first = likeness.train(PICTURES, "simclr", out=tmp_path / "first", **own)
+    run = likeness.train(PICTURES, "mcl", out=tmp_path / "both", after=[str(first.path)], **own)
+    one, both = (likeness.load(path, allow=[__name__]).encoder for path in (first.path, run.path))
+    net = both.encoders[0].state_dict()
+    assert all(net[name].equal(value) for name, value in one.state_dict().items())
+
+
 def test_what_it_keeps_is_an_encoder_like_any_other(tmp_path: Path, shell: Shell, shapes: Path) -> None:
     run = likeness.train(shapes, "mcl", out=tmp_path / "run", **SHORT)
     scores = shell("evaluate", run.path, shapes, "--json").json["scores"]["knn"]
@@ -191,6 +217,10 @@ def test_a_module_of_ones_own_is_trained_once_a_stage(tmp_path: Path) -> None:
         ({"stages": 1, "after": ["x"]}, "ask for one more"),
         ({"after": ["x"], "begin": "previous"}, "leave out after="),
         ({"by": "text"}, "no encoder of that role"),
+        ({"router": 0.5}, "router=0.5 is how long a router is trained, and merge=concatenate has none"),
+        ({"method": "swav", "against": "uncorrelated"}, "SwAV compares no vectors, which against=Uncorrelated changes"),
+        ({"against": "soft", "objective": {"kind": "Each", "objective": "Align"}}, "SimCLR weighs no negatives"),
+        ({"against": "soft", "objective": {"kind": "Matryoshka", "objective": "Align"}}, "SimCLR weighs no negatives"),
     ],
 )
 def test_what_cannot_be_is_told(fields, said):
@@ -253,6 +283,31 @@ def test_two_processes_train_what_one_does(against, tmp_path: Path, shapes: Path
     weight, other = (load_file(tmp_path / name / "encoder.safetensors") for name in ("one", "two"))
     for name in weight:
         torch.testing.assert_close(weight[name], other[name], rtol=1e-2, atol=1e-3)
+
+
+def test_classifiers_are_taught_to_what_stages_leave(tmp_path: Path) -> None:
+    labelled = {"x": PICTURES, "label": np.repeat(["blue", "red"], 24)}
+    first = likeness.train(PICTURES, "simclr", out=tmp_path / "first", **SHORT)
+    fields = {name: value for name, value in SHORT.items() if name not in ("encoder", "widths", "projection")}
+    with pytest.raises(WrongCall, match="Finetune teaches a classifier, and stages have none"):
+        next(likeness.steps(labelled, "mcl", method="finetune", labels="label", start=str(first.path), **fields))
+
+
+def test_runs_of_another_modality_are_refused(tmp_path: Path) -> None:
+    texts = [
+        f"a {kind} in the {place}" for kind in ("dog", "cat", "bird") for place in ("house", "tree", "rain", "sun")
+    ]
+    how = {"steps": 1, "batch": 4, "holdout": 0, "device": "cpu", "workers": 1}
+    first = likeness.train(texts, "simcse-ngrams", out=tmp_path / "first", **how)
+    with pytest.raises(WrongCall, match=r"first was trained on text, and 'image' is image: name weights of that"):
+        steps(after=[str(first.path)])
+    with pytest.raises(WrongCall, match=r"first was trained on text, and 'image' is image"):
+        next(likeness.steps(PICTURES, "simclr", start=str(first.path), **how))
+
+
+def test_waiting_is_a_share_in_every_stage(tmp_path: Path) -> None:
+    run = likeness.train(PICTURES, "mcl", out=tmp_path / "run", **SHORT, stages=3)
+    assert all(0 <= line["waiting"] <= 1 for line in lines(run.path))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from conftest import TINY, Shell, shape, write_shapes
 from safetensors.torch import load_file
 from test_multistage import resumed
+from test_two_processes import beside
 
 import likeness
 from likeness.encoders import Joined, Projected, Residual
@@ -194,3 +195,13 @@ def test_a_router_has_its_share_of_a_budget(shell: Shell, shapes: Path) -> None:
     assert done["seconds"] < 30
     assert done["steps"] >= 3
     assert load_file(shell.cwd / "run/encoder.safetensors")["gate.map.weight"].any()
+
+
+def test_two_processes_train_what_one_does(pairs: Path, clip: likeness.Run, tmp_path: Path) -> None:
+    towers = [f"encoders.{role}={clip.path}" for role in ("image", "text")]
+    length = ["steps=4", "router=1", "batch=15", "size=16", "optimizer=sgd", "holdout=0", "workers=1", "device=cpu"]
+    first = ["stages=2", f"after=[{clip.path}]", "clusters=2", "merge=route", "precision=float32"]
+    beside(tmp_path, "train", str(pairs), "mcl-clip", *towers, *first, *length, "--quiet")
+    weight, other = (load_file(tmp_path / name / "encoder.safetensors") for name in ("one", "two"))
+    for name in weight:
+        torch.testing.assert_close(weight[name], other[name], rtol=1e-2, atol=1e-3)

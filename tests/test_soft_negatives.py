@@ -19,6 +19,7 @@ from likeness.engine import Engine, shared_mean
 from likeness.errors import WrongCall
 from likeness.methods import Method, MoCo, SimCLR
 from likeness.objectives import (
+    Align,
     Cascade,
     Decorrelated,
     Decoupled,
@@ -274,7 +275,7 @@ def test_a_cascade_of_whole_vectors_only() -> None:
     z = rows()
     with pytest.raises(WrongCall, match="vectors of 8 numbers cannot be cut into 3 pieces"):
         Cascade(pieces=3)(z, z, SameItem()(z, z))
-    with pytest.raises(WrongCall, match="VICReg reads statistics, where negatives have no weight"):
+    with pytest.raises(WrongCall, match="VICReg weighs no negatives"):
         Cascade(objective=VICReg())
     part: Any = Cascade(objective=InfoNCE(learned=True), pieces=4).build()
     assert len(part) == 4
@@ -311,6 +312,15 @@ def test_whitened_vectors_are_uncorrelated(shape: tuple[int, int]) -> None:
     assert whitened(x[:0], 0).shape == (0, 0)
 
 
+def test_views_of_an_item_tell_no_more_than_one_of_it() -> None:
+    source = torch.Generator().manual_seed(0)
+    old, views = torch.randn(12, 20, generator=source).repeat(8, 1), torch.arange(8).repeat_interleave(12)
+    origin = Origin(torch.arange(12).repeat(8), views, {"vector": old})
+    z = Embeddings(torch.randn(96, 6, generator=source), origin)
+    found = [mean(Decorrelated(components=many), z, z, SameItem()(z, z)) for many in (3, 32)]
+    assert found[0] == found[1]
+
+
 def test_the_penalty_removes_what_earlier_vectors_say() -> None:
     """Descending on it alone, a linear map forgets the earlier vector and keeps the rest."""
     source = torch.Generator().manual_seed(0)
@@ -335,6 +345,11 @@ def test_the_penalty_removes_what_earlier_vectors_say() -> None:
     assert before > 0.3
     assert read(old) < 0.01
     assert read(new) > 0.7
+
+
+def test_a_cascade_of_what_weighs_no_negatives_is_refused() -> None:
+    with pytest.raises(WrongCall, match="Align weighs no negatives"):
+        Cascade(objective=Align())
 
 
 def test_scores_of_clusters_are_refused() -> None:

@@ -31,6 +31,7 @@ from .sources.base import Source
 from .sources.feed import readable
 from .sources.forms import is_url
 from .sources.holdout import hold_out
+from .sources.made.base import Made
 from .sources.made.form import is_made
 from .space import Space
 from .training import Step, checkpoint
@@ -148,6 +149,8 @@ def _path_of(data: Any) -> str | None:
     if isinstance(data, Source):
         there = is_url(data.name) or is_made(data.name) or Path(data.name).exists()
         return data.name if there else None
+    if isinstance(data, Made):
+        return data.form
     return str(data) if isinstance(data, str | Path) else None
 
 

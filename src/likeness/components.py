@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ RAW = "raw"
 COMPONENTS = 3  # as many as a mean colour has numbers
 FITTED = 5000  # items that tell which components come first
 ROWS = 256  # items at a time
-_KNOWN: dict[tuple[str, str, str], Tensor] = {}  # those that were found last
+SMALL = 64  # rows or columns of which a table is taken apart whole
+_KNOWN: WeakKeyDictionary[Source, dict[tuple[str, str], Tensor]] = WeakKeyDictionary()  # by role and modality
 
 
 def components(source: Source, role: str, modality: Modality, workers: int) -> Tensor:
@@ -28,12 +30,10 @@ def components(source: Source, role: str, modality: Modality, workers: int) -> T
     Nothing is learned, and no label is looked at. As weights of negatives (SoftNegatives) they take from contrast what
     it would learn first, in any modality: on pictures they are nearly the mean colour.
     """
-    name = (source.listing, role, modality.fingerprint)
-    if name not in _KNOWN:
-        found = _found(source, role, modality, workers)
-        _KNOWN.clear()
-        _KNOWN[name] = found
-    return _KNOWN[name]
+    known, name = _KNOWN.setdefault(source, {}), (role, modality.fingerprint)
+    if name not in known:
+        known[name] = _found(source, role, modality, workers)
+    return known[name]
 
 
 def _found(source: Source, role: str, modality: Modality, workers: int) -> Tensor:
@@ -53,9 +53,16 @@ def _vectors(source: Source, role: str, modality: Modality, raw: Baseline, worke
 
 def _directions(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """(F,) their mean and (F, 3) the directions of largest variance; signs are such that sums are not negative."""
+    from scipy.sparse.linalg import svds
+
     wide = vectors.double()
     mean = wide.mean(0)
-    basis = torch.linalg.svd(wide - mean, full_matrices=False).Vh[:COMPONENTS].T
+    centred = wide - mean
+    if min(centred.shape) > SMALL:  # the first few are found many times as fast alone
+        first = svds(centred.numpy(), COMPONENTS, v0=np.ones(min(centred.shape)), return_singular_vectors="vh")[2]
+        basis = torch.from_numpy(first[::-1].copy()).T
+    else:
+        basis = torch.linalg.svd(centred, full_matrices=False).Vh[:COMPONENTS].T
     return mean, basis * torch.where(basis.sum(0) < 0, -1.0, 1.0)
 
 

@@ -111,6 +111,8 @@ class Meter:
     def count(self, step: Step) -> None:
         self.began = self.began or step.began
         self.steps += 1
+        if step.waited < self.waited:  # of another stage, which counts anew
+            self.before -= self.waited
         self.waited = step.waited
 
     def event(self, step: Step, look: Look) -> Event:

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from hashlib import sha256
 from importlib import import_module
 from inspect import isabstract
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -66,6 +67,12 @@ class Recipe(BaseModel):
         """Its name in YAML: the class's own, after its module where that is not one of this package's."""
         ours = cls.__module__.partition(".")[0] == __package__
         return cls.__name__ if ours else f"{cls.__module__}:{cls.__name__}"
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it, or a recipe that it holds, is code from outside this package."""
+        held = chain.from_iterable(value if isinstance(value, tuple) else (value,) for _, value in self)
+        return ":" in self.label() or any(isinstance(one, Recipe) and one.foreign for one in held)
 
     @classmethod
     def kind(cls, name: str) -> type[Self]:

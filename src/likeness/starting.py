@@ -93,10 +93,19 @@ def shown(data: Data, saved: Saved) -> Data:
 
 
 def shown_to(data: Data, role: str, kind: str, encoder: Encoder) -> Data:
-    """The same for one role, of a modality named as its recipe is, where its encoder starts from weights."""
+    """The same for one role, of a modality named as its recipe is, where its encoder starts from weights.
+
+    Raises:
+        WrongCall: they are a run's, of another modality.
+    """
     seen = _seen(encoder)
     asked = data.modality.get(role) or data.modality.get(kind.lower())
-    if seen is None or seen.label() != kind:
+    if seen is None:
+        return data
+    if seen.label() != kind:
+        if isinstance(encoder, Saved) and encoder.found.about is not None:
+            what = f"{encoder.path} was trained on {seen.label().lower()}"
+            raise WrongCall(f"{what}, and {role!r} is {kind.lower()}: name weights of that, or leave them out")
         return data
     return data.model_copy(update={"modality": {**data.modality, role: seen if asked is None else asked.like(seen)}})
 

@@ -16,6 +16,7 @@ from ..parts import Follower
 from ..recipe import Recipe
 from ..stacks import Padded
 from .base import Encoder
+from .joined import Joined
 
 PLACE = 0x9E3779B97F4A7C15 - 2**64  # an odd number that tells a token's places apart
 
@@ -42,10 +43,8 @@ class Masking(Recipe):
         """
         width = encoder.token_dim
         if width is None:
-            raise WrongCall(
-                f"mlm hides tokens of {role}, of which {encoder.bare.label()} says nothing: take "
-                f"encoders.{role}=TextTransformer, or mlm=0"
-            )
+            other = "" if isinstance(encoder, Joined) else f"take encoders.{role}=TextTransformer, or "
+            raise WrongCall(f"mlm hides tokens of {role}, of which {encoder.bare.label()} says nothing: {other}mlm=0")
         if self.mask is None or self.vocabulary is None:
             raise WrongCall(f"mlm hides tokens of {role}, and its tokenizer has none that hides others: mlm=0")
         return MaskedTokens(net, width, self.share, self.vocabulary, self.mask, self.special or ())

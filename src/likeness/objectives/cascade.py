@@ -39,9 +39,9 @@ class Cascade(Objective):
 
     @model_validator(mode="after")
     def _weighs(self) -> Self:
-        if self.objective.reads != "embeddings":
-            what = f"objective {self.objective.label()} reads {self.objective.reads}"
-            raise ValueError(f"{what}, where negatives have no weight: choose one that reads embeddings")
+        if self.objective.reads != "embeddings" or not self.objective.rivals:
+            what = f"objective {self.objective.label()} weighs no negatives, which pieces before change"
+            raise ValueError(f"{what}: choose one that does, such as InfoNCE")
         return self
 
     def build(self) -> nn.Module | None:

@@ -17,7 +17,7 @@ from .batch import everyone
 from .infonce import InfoNCE
 from .matryoshka import Inner
 
-SHARE = 4  # rows for each component: with as many as rows, components tell any batch whole, and nothing can be learned
+SHARE = 4  # items for each component: with as many as items, they tell any batch whole, and nothing can be learned
 RIDGE = 1e-3  # of the largest variance: a component with as little keeps half of its weight
 EPSILON = 1e-5  # added to variances before the root, as in batch norm
 
@@ -28,14 +28,15 @@ class Decorrelated(Objective):
     objective  +  weight x mean over (d, c) of C_dc^2,   C = Z' W / n:  Z (n, D) are unit queries, standardised over the
     batch (columns of mean 0 and variance 1), and W (n, R) earlier vectors (`vectors=FILE`, or the stages before),
     whitened over the batch: their R principal components, each divided by the root of its variance + 0.001 of the
-    largest. C_dc is a correlation, but for that. R is at most `components` and a quarter of the rows. The batch is that
-    of all processes, all views together, but for queries whose earlier vector is unknown (NaN).
+    largest. C_dc is a correlation, but for that. R is at most `components` and a quarter of the items. The batch is
+    that of all processes, all views together, but for queries whose earlier vector is unknown (NaN).
 
     Raises:
         WrongCall: the data have no vectors.
     """
 
     reads: ClassVar[Any] = Inner()
+    rivals: ClassVar[Any] = Inner()
 
     objective: Objective = InfoNCE(temperature=0.2)
     """How disobedience is scored."""
@@ -65,7 +66,7 @@ class Decorrelated(Objective):
         """The mean squared correlation, 0-d, of the rows of all processes."""
         earlier = z.origin.known["vector"].to(z.vector.dtype)
         known = earlier.isfinite().all(1)
-        white = whitened(earlier[known], min(self.components, int(known.sum()) // SHARE))
+        white = whitened(earlier[known], min(self.components, len(z.origin.item[known].unique()) // SHARE))
         if not white.numel():
             return 0 * z.vector.sum()
         mine = z.unit[known] * z.vector.shape[1] ** 0.5

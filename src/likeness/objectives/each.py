@@ -29,6 +29,7 @@ class Each(Objective):
     """
 
     reads: ClassVar[Any] = Inner()
+    rivals: ClassVar[Any] = Inner()
 
     objective: Objective = InfoNCE()
     """How disobedience is scored, for each embedding."""

@@ -13,17 +13,20 @@ from ..engine import shared_mean
 from ..errors import WrongCall
 from ..relations import Relation
 from ..views import Embeddings
-from .base import Objective, Reads, Term
+from .base import Objective, Term
 from .infonce import InfoNCE
 
 HALVES = 4  # lengths where none are named: all numbers, a half, a quarter, an eighth
 
 
 class Inner:
-    """Reads what the wrapped objective reads."""
+    """What the wrapped objective says by that name."""
 
-    def __get__(self, one: Any, kind: type[Objective]) -> Reads:
-        return Objective.reads if one is None else one.objective.reads
+    def __set_name__(self, kind: type[Objective], name: str) -> None:
+        self.name = name
+
+    def __get__(self, one: Any, kind: type[Objective]) -> Any:
+        return getattr(Objective if one is None else one.objective, self.name)
 
 
 class Matryoshka(Objective):
@@ -34,6 +37,7 @@ class Matryoshka(Objective):
     """
 
     reads: ClassVar[Any] = Inner()
+    rivals: ClassVar[Any] = Inner()
 
     objective: Objective = InfoNCE(temperature=0.07, learned=True)
     """How disobedience is scored, at every length."""

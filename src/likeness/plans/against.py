@@ -46,10 +46,11 @@ class Against(Recipe, ABC):
         """Which items share a batch. By default as in the first stage."""
         return sampling
 
-    def groups(self, placed: Sequence[Tensor], batch: int, seed: int) -> np.ndarray | None:
+    def groups(self, placed: Sequence[Tensor], batch: int, seeds: Sequence[int]) -> np.ndarray | None:
         """(N,) the group of each item, -1 for none; None: there are no groups.
 
         placed: of each earlier stage, the unit vectors (N, D) of the un-augmented items, NaN where there is none
+        seeds:  of each earlier stage, so that all later ones find the same in it
         """
         return None
 
@@ -81,9 +82,9 @@ class Cells(Against):
     def sampling(self, sampling: Sampling) -> Sampling:
         return Grouped()
 
-    def groups(self, placed: Sequence[Tensor], batch: int, seed: int) -> np.ndarray:
+    def groups(self, placed: Sequence[Tensor], batch: int, seeds: Sequence[int]) -> np.ndarray:
         told = placed if self.crossing == "all" else placed[-1:]
-        cells = crossed([clustered(each, self.clusters, seed) for each in told])
+        cells = crossed([clustered(*each, self.clusters) for each in zip(told, seeds[-len(told) :], strict=True)])
         least = min(batch, max(len(cells) // self.clusters, 2))
         return pooled(cells, torch.cat([*told], 1), self.least or least)
 
@@ -122,7 +123,10 @@ class Uncorrelated(Against):
     """How much that counts beside the method's own objective."""
 
     def method(self, method: Method, width: int) -> Method:
-        objective = Decorrelated(objective=asked(method, "objective", self.label()), weight=self.weight)
+        own = asked(method, "objective", self.label())
+        if getattr(own, "reads", "") == "assignments":
+            raise WrongCall(f"{method.label()} compares no vectors, which against={self.label()} changes: take Cells")
+        objective = Decorrelated(objective=own, weight=self.weight)
         return method.model_copy(update={"objective": objective})
 
     def vectors(self, placed: Sequence[Tensor]) -> Tensor:

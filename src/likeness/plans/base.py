@@ -34,7 +34,7 @@ from ..starting import beginning, shown, shown_to, start_of, taught_by
 from ..stored import vectors_of
 from ..training import AdamW, Adaptation, Descent, Growth, Learner, Optimizer, State, Step
 from ..views import Batch
-from .checks import must_compare, must_meet, must_take, must_take_views, takes
+from .checks import must_compare, must_meet, must_take, must_take_views, must_teach, takes
 
 Training = Generator[Step, None, dict[str, Kept]]  # yields every step, returns the encoders kept
 
@@ -136,6 +136,7 @@ class Plan(Recipe, ABC):
             seconds_of(budget)
         method = method.with_encoders(towers, chosen).filled(facts)
         must_compare(method, data, self.data.batch)
+        must_teach(method, data.vectors)
         must_meet(source, [*chain(*towers)][:PAIR])
         known: dict[str, Any] = {"data": data, "method": method, "budget": budget}
         if saved is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,12 +15,13 @@ LARGE = 50_000  # items from which on k-means looks at some of them at a time
 STARTS = 3  # of which k-means keeps the best
 
 
-def clustered(placed: Tensor, clusters: int, seed: int) -> np.ndarray:
+def clustered(placed: Tensor, seed: int, clusters: int) -> np.ndarray:
     """(N,) int64 the cluster of each item by k-means on unit vectors (N, D), -1 where a vector is NaN.
 
     The leading process clusters, and tells all others.
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     known = placed.isfinite().all(1).numpy()
     found = np.full(len(placed), -1, dtype=np.int64)
@@ -27,7 +29,8 @@ def clustered(placed: Tensor, clusters: int, seed: int) -> np.ndarray:
         many = int(known.sum())
         kind = KMeans if many < LARGE else MiniBatchKMeans
         means = kind(min(clusters, many), n_init=STARTS, random_state=seed % 2**32)
-        found[known] = means.fit_predict(placed.numpy()[known])
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # fewer, where items are the same
+            found[known] = means.fit_predict(placed.numpy()[known])
     told: np.ndarray = leading(torch.from_numpy(found)).numpy()
     return told
 

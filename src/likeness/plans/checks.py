@@ -7,6 +7,7 @@ from itertools import chain
 
 import torch
 
+from ..components import RAW
 from ..encoders import Kept
 from ..errors import WrongCall
 from ..methods import Method
@@ -35,6 +36,17 @@ def must_compare(method: Method, data: Data, batch: int | None) -> None:
         raise WrongCall(f"{method.label()} compares items, and batch={batch}: take {least} at least")
 
 
+def must_teach(method: Method, vectors: str | None) -> None:
+    """Refuse to distil what is easiest to see of items: nobody has learned it.
+
+    Raises:
+        WrongCall: that is all that the method would be taught.
+    """
+    fields = type(method).model_fields
+    if vectors == RAW and "teacher" in fields and getattr(method, "teacher", None) is None:
+        raise WrongCall(f"vectors={RAW} are three numbers that no encoder has learned: name one with teacher=RUN")
+
+
 def must_meet(source: Source, roles: Sequence[str]) -> None:
     """Refuse roles that no item has both of: without a pair nothing brings them together.
 
@@ -52,8 +64,8 @@ def takes(kept: Kept, modality: Modality, size: int | None = None) -> str | None
     try:
         with torch.inference_mode(), evaluating(kept.module):
             kept.module(resized.example())
-    except (RuntimeError, ValueError, AssertionError) as error:
-        return str(error).splitlines()[0]
+    except (RuntimeError, ValueError, AssertionError, TypeError, AttributeError) as error:
+        return str(error).partition("\n")[0]
     return None
 
 

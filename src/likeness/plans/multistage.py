@@ -30,6 +30,7 @@ from .placing import placed
 
 Weights = Mapping[str, Mapping[str, Tensor]]  # role -> the weights of its encoder
 SEEDS = (1 << 63) - 1  # the bits of a seed
+ROUTER = 0.2  # of a stage
 ABOUT = ("mean", "std")  # which differ a little from sample to sample
 
 
@@ -50,8 +51,8 @@ class Multistage(Plan):
     against: Against = Cells()
     """How later stages are taught what earlier ones did not learn."""
     begin: Literal["anew", "previous"] = "anew"
-    """What a stage begins with: anew, from random weights of its own or all from those that `start` names; or with the
-    weights of the stage before it."""
+    """What a stage begins with: anew, from random weights of its own, or all from those that `start` names or a module
+    was handed over with; or with the weights of the stage before it."""
     after: tuple[str, ...] = ()
     """Runs whose encoders are the first stages, trained already; `stages` counts them too."""
     by: str | None = None
@@ -59,7 +60,7 @@ class Multistage(Plan):
     merge: Merge = "concatenate"
     """How the features of all stages become one: side by side; their mean; or mixed for each item by a router, a gate
     that is trained in the end, when all encoders stand still."""
-    router: PositiveFloat = 0.2
+    router: PositiveFloat = ROUTER
     """How long the router is trained, as a share of the steps, or time, of a stage."""
 
     def fitted(self, source: Source, engine: Engine) -> Self:
@@ -69,12 +70,17 @@ class Multistage(Plan):
             )
         if self.begin == "previous" and self.after:
             raise WrongCall("begin=previous goes on with weights, as start=RUN does: leave out after=")
+        if self.router != ROUTER and not self._share:
+            raise WrongCall(f"router={self.router:g} is how long a router is trained, and merge={self.merge} has none")
         data, roles = self.data, {role: source.roles[role] for role in chain(*self.method.towers(source.roles))}
         stages = [self._all_saved(path, roles) for path in self.after]
         for role, kind in roles.items():
             must_read_alike([one[role] for one in stages])
             data = shown_to(data, role, kind, stages[0][role]) if stages else data
         plan = super(Multistage, self.model_copy(update={"data": data})).fitted(source, engine)
+        if any(kept.head is not None for kept in plan._fresh(0).values()):
+            what = f"{plan.method.label()} teaches a classifier, and stages have none"
+            raise WrongCall(f"{what}: train them by another method, and what they leave by finetune from=RUN")
         plan.against.must_suit(plan.method, plan.data.vectors)
         if plan._share:  # what cannot be routed is told now, not when stages are trained
             upon(plan.method, plan.untrained()).build()
@@ -144,7 +150,7 @@ class Multistage(Plan):
             seed=seed,
             budget=until,
             sampling=self.against.sampling(self.data.sampling),
-            groups=self.against.groups(placed, batch, seed),
+            groups=self.against.groups(placed, batch, [self._seed(number + 1) for number in range(len(placed))]),
             vectors=self.against.vectors(placed),
             weights=weights,
         )
@@ -211,7 +217,7 @@ class Multistage(Plan):
     def _saved(self, path: str, role: str, kind: str) -> Saved:
         """The encoder of a run; code from outside must be named here, a folder's word does not import it."""
         own = self.method.encoder_for(role, kind)
-        outside = own is not None and ":" in own.seeing(role, kind).bare.label()
+        outside = own is not None and own.seeing(role, kind).bare.foreign
         return Saved(path=path, encoder=own if outside else None).seeing(role, kind)
 
     def _placed(self, kept: Mapping[str, Kept], source: Source, engine: Engine, watch: Watch) -> Tensor:

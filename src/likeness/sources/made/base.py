@@ -51,7 +51,7 @@ class Made(Recipe, ABC):
         """What it is called, in the shell and on the screen: made:trifeature:test,seed=1."""
         told = {name: value for name, value in self if value != type(self).model_fields[name].default}
         split, source = (told.pop(name, None) for name in ("split", "source"))
-        words = [f"{name}={str(value).lower()}" for name, value in told.items()]
+        words = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in told.items()]
         words += [] if source is None else [f"source={source}"]  # last: what follows would be told of a made one
         return ",".join([f"{PREFIX}{spelled(self.label())}{'' if split is None else f':{split}'}", *words])
 

@@ -83,7 +83,7 @@ def _must_fit(source: str, name: str, given: Mapping[str, Any], fields: Mapping[
             raise WrongCall(f"{source}: {name} has no {key!r}{meant(key, fields)} (it has {', '.join(fields)})")
         reason = unfit(value, fields[key]["schema"])
         if reason is not None:
-            close = meant(str(value), re.findall(r"\w+", reason.removeprefix("expected ")))
+            close = meant(str(value), re.findall(r"[^\W\d]\w*", reason.removeprefix("expected ")))
             raise WrongCall(f"{source}: {key} cannot be {value!r}: {reason}{close}")
     for key, about in fields.items():
         if about["required"] and key not in given:
