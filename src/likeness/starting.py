@@ -69,7 +69,7 @@ def must_be_idle(adapt: Adaptation, beside: bool = False) -> None:
         said = " and ".join(f"{name}={value}" for name, value in asked.items())
         if beside:
             raise WrongCall(f"{said} is for from=RUN: say it of a role's weights, as encoders.ROLE.lora=8")
-        raise WrongCall(f"{said} means nothing without weights that exist: name them with from=RUN, or leave it out")
+        raise WrongCall(f"name weights that exist with from=RUN: without any, {said} means nothing")
 
 
 def taught_by(method: Method) -> Iterator[Saved]:
