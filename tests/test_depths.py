@@ -208,6 +208,21 @@ def test_without_a_projection_the_features_themselves_are_compared() -> None:
     assert loss(one, one.build(), batch()).isfinite()
 
 
+@pytest.mark.parametrize("projection", [(12, D), ()])
+@pytest.mark.parametrize("kind", [SimCLR, MoCo, BYOL])
+def test_heads_may_see_the_last_depth_alone(kind: type[OneTower], projection: tuple[int, ...]) -> None:
+    one = method(kind, encoder=Depths(encoder=NET, heads="last"), projection=projection)
+    parts, views = one.build(), batch()["image"]
+    assert one.heads == 1
+    features = parts.tower.encoder.eval()(views.data)
+    assert features.shape[1] == sum(WIDTHS)
+    seen = parts.tower.head.eval()(features)
+    assert seen.shape[1] == one.width == (D if projection else WIDTHS[-1])
+    other = torch.cat([torch.randn_like(features[:, : -WIDTHS[-1]]), features[:, -WIDTHS[-1] :]], 1)
+    assert parts.tower.head(other).equal(seen)
+    assert loss(one, one.build(), batch()).isfinite()
+
+
 def test_distillation_has_one_head() -> None:
     one = method(Distil, projection=(12,), objective=Each())
     assert one.objective.pieces == 1

@@ -96,6 +96,11 @@ class Encoder(Recipe, ABC):
         """Widths of the vectors that its features hold side by side; none: they are one. None: not clear yet."""
         return ()
 
+    @property
+    def taught(self) -> int | None:
+        """How many of its features, the last ones, projection heads see; None: all of them."""
+        return None
+
     def adapted(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Public weights as this network names and shapes them; as they are where nothing is known of them."""
         return weights

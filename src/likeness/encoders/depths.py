@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import PositiveInt
@@ -25,13 +25,18 @@ class Depths(Encoder):
     """Pooled features of a network's last stages or blocks, each of unit length, shallow to deep: (N, sum of widths).
 
     What the last layer has let go is often readable below it. Methods of one tower give each depth a projection head of
-    its own, and one to all of them together; `Each` asks an objective of every head.
+    its own, and one to all of them together; `Each` asks an objective of every head. Or the network is trained as if
+    its last depth alone were read.
     """
 
     encoder: Encoder | None = None
     """The network; null: chosen for the modality and the machine."""
     last: PositiveInt = 3
     """How many of its depths are read, the deepest ones; all where there are no more."""
+
+    heads: Literal["each", "last"] = "each"
+    """Which depths projection heads see: each and all of them together, or the last one alone, the others being only
+    read."""
 
     @property
     def known(self) -> Encoder:
@@ -60,7 +65,13 @@ class Depths(Encoder):
 
     @property
     def pieces(self) -> tuple[int, ...] | None:
+        if self.heads == "last":
+            return ()
         return None if self.encoder is None or self.encoder.pieces is None else self.read
+
+    @property
+    def taught(self) -> int | None:
+        return self.read[-1] if self.heads == "last" and self.encoder is not None else None
 
     @property
     def dim(self) -> int:

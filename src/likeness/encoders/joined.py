@@ -58,6 +58,10 @@ class Joined(Encoder):
         return () if self.merge == "concatenate" else self.encoders[0].pieces
 
     @property
+    def taught(self) -> int | None:
+        return None if self.merge == "concatenate" else self.encoders[0].taught
+
+    @property
     def reads(self) -> Mapping[str, Any]:
         return self.encoders[0].reads
 

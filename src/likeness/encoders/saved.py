@@ -70,6 +70,10 @@ class Saved(Encoder):
         return None if self.encoder is None else self.encoder.pieces
 
     @property
+    def taught(self) -> int | None:
+        return None if self.encoder is None else self.encoder.taught
+
+    @property
     def space(self) -> str | None:
         return self.weights
 

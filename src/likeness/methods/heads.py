@@ -25,7 +25,20 @@ def head_of(encoder: Encoder, projection: Sequence[int], norm: Norm) -> nn.Modul
     pieces = encoder.pieces or ()
     if projection and many(pieces) > 1:
         return LevelHeads(pieces, projection, norm)
+    if encoder.taught is not None:
+        return nn.Sequential(Last(encoder.taught), mlp(encoder.taught, *projection, norm=norm))
     return mlp(encoder.dim, *projection, norm=norm)
+
+
+class Last(nn.Module):
+    """The last numbers of every vector: (N, D) to (N, many)."""
+
+    def __init__(self, many: int) -> None:
+        super().__init__()
+        self.many = many
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, -self.many :]
 
 
 class LevelHeads(nn.Module):

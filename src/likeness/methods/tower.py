@@ -56,7 +56,8 @@ class OneTower(Method, ABC):
     def width(self) -> int:
         """Numbers of an embedding."""
         assert self.encoder is not None
-        return (self.heads or 1) * self.projection[-1] if self.projection else self.encoder.dim
+        features = self.encoder.taught or self.encoder.dim
+        return (self.heads or 1) * self.projection[-1] if self.projection else features
 
     def filled(self, facts: Mapping[str, Any]) -> Self:
         return super().filled({"pieces": self.heads, **facts})
