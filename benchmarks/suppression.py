@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from hashlib import sha256
 from itertools import chain, groupby
 from pathlib import Path
@@ -60,11 +61,11 @@ class Job:
         way = WAYS[self.way]
         return "mcl" if way.after else "distil" if way.teacher else "simclr"
 
-    @property
+    @cached_property
     def before(self) -> Job | None:
         """The first stage, or the teacher."""
         other = WAYS[self.way].after or WAYS[self.way].teacher
-        return None if other is None else Job(other, self.seed, self.data, self.work)
+        return None if other is None else job_of(other, self.seed, self.data, self.work)
 
     @property
     def chain(self) -> list[Job]:
@@ -83,9 +84,9 @@ class Job:
         code = {"kind": "Joined", "encoders": stages}  # code from outside must be named here
         return {"teacher": {"kind": "Saved", "path": folder, "encoder": code}}
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """Equal for what would train the same encoder."""
+        """Equal for what would train the same encoder, the networks of plainnet being what they are."""
         tree = catalogue().overridden(catalogue().recipe(self.recipe), [*self.fields.items()], self.way)
         if WAYS[self.way].colours:  # a file's name is this machine's
             tree["data"]["vectors"] = "colour"
@@ -100,6 +101,12 @@ class Job:
     @property
     def done(self) -> bool:
         return (self.folder / "features.npz").exists()
+
+
+@cache
+def job_of(way: str, seed: int, data: Set, work: str) -> Job:
+    """The same again, since its key takes a while."""
+    return Job(way, seed, data, work)
 
 
 def train(job: Job) -> Job:
@@ -130,7 +137,7 @@ def row_of(name: str, seed: int, data: Set, work: str) -> dict[str, Any] | None:
     blocks: dict[str, list[np.ndarray]] = {"train": [], "test": []}
     keys, spent = [], {}
     for way in encoders:
-        job = Job("simclr" if way == "untrained" else way, seed, data, work)
+        job = job_of("simclr" if way == "untrained" else way, seed, data, work)
         if not job.done:
             return None
         kept, kind = np.load(job.folder / "features.npz"), "untrained" if way == "untrained" else "encoder"
@@ -176,8 +183,7 @@ class Grid:
         return cls(data, call.rows, seeds, call.against, str(call.work), rows)
 
     def jobs(self, name: str, seed: int) -> list[Job]:
-        ways = ROWS[name][0]
-        return [Job("simclr" if way == "untrained" else way, seed, self.data, self.work) for way in ways]
+        return [job_of("simclr" if way == "untrained" else way, seed, self.data, self.work) for way in ROWS[name][0]]
 
     @property
     def open(self) -> list[tuple[str, int]]:
