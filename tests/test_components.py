@@ -51,6 +51,16 @@ def test_texts_have_them_too_and_what_cannot_be_read_has_none(tmp_path):
     assert found(tmp_path).isnan().any(1).tolist() == [False, False, False, True, False, False]
 
 
+@pytest.mark.filterwarnings("error")
+def test_items_that_are_all_the_same_or_of_two_kinds_have_them_too():
+    same = found(np.full((100, 12, 12, 3), 90, np.uint8))
+    assert same.isfinite().all()
+    assert (same == same[0]).all()
+    two = found(np.repeat(np.uint8([10, 200]), 50)[:, None, None, None] * np.ones((12, 12, 3), np.uint8))
+    assert (two[:50, 0] - two[50:, 0]).abs().min() > 1
+    assert (two[:50] - two[0]).abs().max() < 1e-3
+
+
 def test_they_weigh_negatives_in_training():
     how = {"encoder": "residual", "widths": [8, 16], "projection": [16, 8], "batch": 16, "steps": 2, "workers": 1}
     plain = list(likeness.steps(PICTURES, "simclr", **how))

@@ -20,7 +20,6 @@ RAW = "raw"
 COMPONENTS = 3  # as many as a mean colour has numbers
 FITTED = 5000  # items that tell which components come first
 ROWS = 256  # items at a time
-SMALL = 64  # rows or columns of which a table is taken apart whole
 _KNOWN: WeakKeyDictionary[Source, dict[tuple[str, str], Tensor]] = WeakKeyDictionary()  # by role and modality
 
 
@@ -53,16 +52,11 @@ def _vectors(source: Source, role: str, modality: Modality, raw: Baseline, worke
 
 def _directions(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """(F,) their mean and (F, 3) the directions of largest variance; signs are such that sums are not negative."""
-    from scipy.sparse.linalg import svds
+    from sklearn.decomposition import PCA
 
-    wide = vectors.double()
-    mean = wide.mean(0)
-    centred = wide - mean
-    if min(centred.shape) > SMALL:  # the first few are found many times as fast alone
-        first = svds(centred.numpy(), COMPONENTS, v0=np.ones(min(centred.shape)), return_singular_vectors="vh")[2]
-        basis = torch.from_numpy(first[::-1].copy()).T
-    else:
-        basis = torch.linalg.svd(centred, full_matrices=False).Vh[:COMPONENTS].T
+    with np.errstate(invalid="ignore"):  # shares of no variance at all, where items are the same
+        found = PCA(min(COMPONENTS, *vectors.shape), random_state=0).fit(vectors.double().numpy())
+    mean, basis = torch.from_numpy(found.mean_), torch.from_numpy(found.components_).T
     return mean, basis * torch.where(basis.sum(0) < 0, -1.0, 1.0)
 
 
