@@ -28,6 +28,7 @@ import grid
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from probed import unit
 
 import likeness
 from likeness.disk import write_tensors
@@ -241,10 +242,6 @@ def differing(own: Sequence[Words], place: int) -> Iterator[tuple[int, int]]:
         alike.setdefault((turn[each], *each[:place], *each[place + 1 :]), []).append(row)
     for rows in alike.values():
         yield from ((i, j) for n, i in enumerate(rows) for j in rows[n + 1 :])
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def drawn(part: str, side: int, renders: int, work: Path) -> str:

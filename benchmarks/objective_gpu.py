@@ -293,12 +293,7 @@ def main(names: list[str]) -> None:
     with tiles_of(Shape(128, 128, 16, 1, 1)) if smoke else nullcontext():
         if "shapes" in names:
             tried = [Shape(*tile[:2], 64, tile[2], stages) for tile in TILES for stages in (2, 3, 4)]
-            shapes(
-                machine,
-                1100 if smoke else (rows or (65536,))[0],
-                (16,) if smoke else DIMS,
-                tried[: 1 if smoke else None],
-            )
+            shapes(machine, *((1100, (16,), tried[:1]) if smoke else ((rows or (65536,))[0], DIMS, tried)))
         else:
             run(machine, (1100,) if smoke else rows or ROWS, (16,) if smoke else DIMS, smoke)
 

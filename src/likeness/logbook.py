@@ -106,13 +106,13 @@ class Meter:
         views = max(augmentation.views for augmentation in plan.data.views.values())
         self.batch = plan.data.batch or 1
         self.chance = plan.method.chance(self.batch, views)
-        self.began, self.steps, self.waited, self.before = 0.0, 0, 0.0, 0.0
+        self.began, self.steps, self.stage, self.waited, self.before = 0.0, 0, 0.0, 0.0, 0.0
 
     def count(self, step: Step) -> None:
         self.began = self.began or step.began
         self.steps += 1
-        if step.waited < self.waited:  # of another stage, which counts anew
-            self.before -= self.waited
+        if step.began != self.stage:  # which counts anew
+            self.stage, self.before = step.began, self.before - self.waited
         self.waited = step.waited
 
     def event(self, step: Step, look: Look) -> Event:

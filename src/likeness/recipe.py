@@ -10,7 +10,6 @@ from contextvars import ContextVar
 from hashlib import sha256
 from importlib import import_module
 from inspect import isabstract
-from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -71,8 +70,7 @@ class Recipe(BaseModel):
     @property
     def foreign(self) -> bool:
         """Whether it, or a recipe that it holds, is code from outside this package."""
-        held = chain.from_iterable(value if isinstance(value, tuple) else (value,) for _, value in self)
-        return ":" in self.label() or any(isinstance(one, Recipe) and one.foreign for one in held)
+        return ":" in self.label() or any(_foreign(value) for _, value in self)
 
     @classmethod
     def kind(cls, name: str) -> type[Self]:
@@ -262,3 +260,10 @@ def _said(error: Any, kind: type[Recipe]) -> str:
     value = error.get("input")
     shown = f" (got {value!r})" if isinstance(value, str | int | float | bool | list | tuple) else ""
     return f"{place}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _foreign(value: Any) -> bool:
+    if isinstance(value, Recipe):
+        return value.foreign
+    held = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else ()
+    return any(map(_foreign, held))

@@ -33,7 +33,6 @@ class Depths(Encoder):
     """The network; null: chosen for the modality and the machine."""
     last: PositiveInt = 3
     """How many of its depths are read, the deepest ones; all where there are no more."""
-
     heads: Literal["each", "last"] = "each"
     """Which depths projection heads see: each and all of them together, or the last one alone, the others being only
     read."""

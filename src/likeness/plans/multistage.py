@@ -78,14 +78,15 @@ class Multistage(Plan):
             must_read_alike([one[role] for one in stages])
             data = shown_to(data, role, kind, stages[0][role]) if stages else data
         plan = super(Multistage, self.model_copy(update={"data": data})).fitted(source, engine)
-        if any(kept.head is not None for kept in plan._fresh(0).values()):
+        first = plan._fresh(0)
+        if any(kept.head is not None for kept in first.values()):
             what = f"{plan.method.label()} teaches a classifier, and stages have none"
             raise WrongCall(f"{what}: train them by another method, and what they leave by finetune from=RUN")
         plan.against.must_suit(plan.method, plan.data.vectors)
         if plan._share:  # what cannot be routed is told now, not when stages are trained
             upon(plan.method, plan.untrained()).build()
-        if self.by is not None and self.by not in plan.untrained():
-            raise WrongCall(f"by={self.by}: there is no encoder of that role (there are {', '.join(plan.untrained())})")
+        if self.by is not None and self.by not in first:
+            raise WrongCall(f"by={self.by}: there is no encoder of that role (there are {', '.join(first)})")
         return plan
 
     @property
