@@ -69,8 +69,7 @@ def inf_cl() -> Loss:
 
     def loss(both: Any) -> Any:
         a, b = F.normalize(both, dim=1).chunk(2)
-        own = torch.arange(len(a))
-        return sum(_cal_flash_loss(x / CLIP, y, own).mean() for x, y in ((a, b), (b, a))) / 2
+        return sum(_cal_flash_loss(x / CLIP, y, torch.arange(len(a))).mean() for x, y in ((a, b), (b, a))) / 2
 
     return loss
 
@@ -262,17 +261,16 @@ def run(machine: Machine, rows: tuple[int, ...], dims: tuple[int, ...], smoke: b
     for precision, kind, dim, count in product(PRECISIONS, UNITS, dims, rows):
         found = measure(machine, kind, count, dim, precision, 2 if smoke else TURNS)
         show(kind, count, dim, precision, found, rates[precision])
-        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        case = {**machine.about(), "rate": rates[precision], "contenders": found}
-        written = json.dumps(results | {f"{kind}, {count} x {dim}, {precision}": case}, indent=1)
         if not smoke:
-            RESULTS.write_text(written + "\n")
+            results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+            case = {**machine.about(), "rate": rates[precision], "contenders": found}
+            results[f"{kind}, {count} x {dim}, {precision}"] = case
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def smoking(names: list[str]) -> bool:
     """Whether tiny sizes are asked for, which triton's interpreter runs on a CPU; else there must be a GPU."""
-    smoke = "--smoke" in names
-    if smoke:
+    if smoke := "--smoke" in names:
         os.environ["TRITON_INTERPRET"] = "1"  # before triton is imported
     import torch
 
