@@ -237,7 +237,7 @@ def in_two(body: Callable[..., Any], folder: Path, *given: Any) -> list[Any]:
         process.join(PATIENCE)
         process.kill()
         assert process.exitcode == 0
-    return [torch.load(folder / f"rank-{rank}.pt", weights_only=False) for rank in (0, 1)]  # nobody else's files
+    return [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
 def _joined(rank: int, folder: Path, body: Callable[..., Any], given: tuple[Any, ...]) -> None:

@@ -288,9 +288,16 @@ class Deleted:
             pass  # here the signal is noticed
 
 
+def _rest() -> None:
+    """Wait as commands do, with a limit: a signal that another thread receives breaks off no wait of this one."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        time.sleep(0.1)
+
+
 def _lose_an_interrupt(*given: Any, **named: Any) -> None:
     Deleted()
-    time.sleep(PATIENCE)
+    _rest()
 
 
 INTERRUPTED = """
@@ -305,7 +312,7 @@ def _interrupt_an_import(*given: Any, **named: Any) -> None:
     Path("interrupted.py").write_text(INTERRUPTED)
     sys.path.insert(0, os.getcwd())
     importlib.import_module("interrupted")
-    time.sleep(PATIENCE)
+    _rest()
 
 
 def test_ctrl_c_while_a_module_is_imported_waits_for_its_end(shell: Shell, shapes: Path) -> None:

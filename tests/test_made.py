@@ -322,7 +322,7 @@ def test_a_wrong_name_is_answered_in_one_line(form, said):
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ("made:trifeature,size=200", "does not fit"),
+        ("made:trifeature,size=200", "made:trifeature,size=200: a shape of 200 px does not fit a picture of 112"),
         ("made:tinted,source=made:trifeature", "no column 'label'"),
         ("made:tinted:val,source=made:trifeature", "expected train or test"),
     ],
@@ -358,3 +358,7 @@ def test_all_of_them_train_by_name(form, recipe, tmp_path):
 def test_recipes_name_what_they_are_made_from():
     assert DigitOn(seed=2, source="photos/").form == "made:digit-on,seed=2,source=photos/"
     assert Tinted(source="made:trifeature", labels="shape").form == "made:tinted,labels=shape,source=made:trifeature"
+
+
+def test_a_field_that_must_be_given_is_shown_as_one(shell):
+    assert "source       needed" in shell("show", "tinted").out

@@ -103,7 +103,8 @@ def _fields(book: Catalogue, tree: Tree) -> Table:
         for part in place.path:
             value = value[part]
         if not place.about["recipe"]:
-            table.add_row(f" {place.name}", _plain(value), f"[dim]{place.about['help']}[/]")
+            said = "[cyan]needed[/]" if value is None and place.about["required"] else _plain(value)
+            table.add_row(f" {place.name}", said, f"[dim]{place.about['help']}[/]")
         elif not (place.about["many"] and value):
             table.add_row(f" {place.name}", f"[cyan]{value['kind'] if value else 'null'}[/]", place.about["help"])
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...errors import WrongCall
 from .base import Made
 from .digits import DigitOn
 from .form import asked
@@ -19,4 +20,7 @@ def named(source: str) -> Made:
         WrongCall: nothing of that name is made, or all that is wrong with its fields.
     """
     kind, fields = asked(source)
-    return Made.of({"kind": kind, **fields})
+    try:
+        return Made.of({"kind": kind, **fields})
+    except WrongCall as error:
+        raise WrongCall(f"{source}: {str(error).removeprefix('recipe: ')}") from None
