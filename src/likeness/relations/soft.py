@@ -131,7 +131,7 @@ def vectors(origin: Origin, asked: str) -> Tensor:
         WrongCall: the data have none.
     """
     if "vector" not in origin.known:
-        raise WrongCall(f"{asked}: name a file with vectors=FILE, or train in stages with mcl")
+        raise WrongCall(f"{asked}: name a file with vectors=FILE, say vectors=raw, or train in stages with mcl")
     return origin.known["vector"]
 
 
