@@ -18,7 +18,10 @@ from likeness.modalities import Image
 
 @dataclass(frozen=True)
 class Set:
-    """A data set: what is trained on, what is asked, which attributes, how large pictures are seen, how many epochs."""
+    """A data set: what is trained on, what is asked, which attributes, how large pictures are seen, how many epochs.
+
+    files: names and sizes of what it is read from; empty: it is made
+    """
 
     name: str
     train: str
@@ -27,14 +30,15 @@ class Set:
     size: int = 40
     epochs: float = 30.0
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    files: tuple[tuple[str, int], ...] = ()
 
     @property
-    def made(self) -> bool:
-        """Whether it needs no file."""
-        return "/" not in self.train
+    def identity(self) -> Any:
+        """Equal for the same items, wherever they lie."""
+        return [self.name, ITEMS, self.files] if self.files else [self.train, self.test]
 
 
-SETS = ("trifeature", "digits", "cifar10", "flowers5", "quick")
+SETS = ("trifeature", "digits", "tinted", "cifar10", "flowers5", "quick")
 ITEMS = 5000  # the first of CIFAR-10 are trained on
 
 
@@ -45,14 +49,25 @@ def set_of(name: str, folder: Path | None, work: Path) -> Set:
         parts = (f"made:trifeature:{part},{given}seed=0" for part in ("train", "test"))
         return Set(name, *parts, ("shape", "texture", "colour"), size, epochs)
     if folder is None:
-        raise SystemExit(f"{name} needs --data FOLDER")
+        raise SystemExit(f"{name} needs --data FOLDER, with cifar10/*.parquet and flowers5/{{train,val}}")
     if name == "flowers5":
-        return Set(name, *(str(folder / name / part) for part in ("train", "val")), ("label", "colour"), 40, 20.0)
-    train, test = some(folder / "cifar10" / "train.parquet", work), folder / "cifar10" / "test_first1000.parquet"
+        train, test = (folder / name / part for part in ("train", "val"))
+        return Set(name, str(train), str(test), ("label", "colour"), 40, 20.0, files=files(train, test))
+    whole, test = folder / "cifar10" / "train.parquet", folder / "cifar10" / "test_first1000.parquet"
+    parts, known = {"train": some(whole, work), "test": test}, files(whole, test)
     if name == "cifar10":
-        return Set(name, str(train), str(test), ("label", "colour"), 32, 10.0)
-    pasted = (f"made:digit-on:{part},source={path}" for part, path in (("train", train), ("test", test)))
-    return Set(name, *pasted, ("label", "digit"), 32, 10.0, {"views.flip": 0})
+        return Set(name, *map(str, parts.values()), ("label", "colour"), 32, 10.0, files=known)
+    if name == "tinted":
+        tinted = (f"made:tinted:{part},correlation=0,source={path}" for part, path in parts.items())
+        return Set(name, *tinted, ("label", "tint"), 32, 10.0, files=known)
+    pasted = (f"made:digit-on:{part},source={path}" for part, path in parts.items())
+    return Set(name, *pasted, ("label", "digit"), 32, 10.0, {"views.flip": 0}, known)
+
+
+def files(*paths: Path) -> tuple[tuple[str, int], ...]:
+    """Name, below the path, and bytes of every file."""
+    whole = ((path, each) for path in paths for each in ([path] if path.is_file() else sorted(path.rglob("*.*"))))
+    return tuple((str(each.relative_to(path.parent)), each.stat().st_size) for path, each in whole)
 
 
 def some(path: Path, work: Path) -> Path:

@@ -91,7 +91,7 @@ class Job:
         if WAYS[self.way].colours:  # a file's name is this machine's
             tree["data"]["vectors"] = "colour"
         after = self.before.key if self.before else None
-        said = [tree, after, self.data.train, self.data.test]
+        said = [tree, after, self.data.identity]
         return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -209,7 +209,7 @@ class Grid:
             if found is not None:
                 self.rows[:] = [row for row in self.rows if (row["row"], row["seed"]) != (name, seed)] + [found]
         seeds = 1 + max((row["seed"] for row in self.rows), default=0)
-        how = "" if self.data.made else " --data VISION"
+        how = " --data VISION" if self.data.files else ""
         how += " --quick" if self.data.name == "quick" else f" --seeds {seeds}"
         command = f"python benchmarks/suppression.py {self.data.name}{how}"
         kept = {"command": command, "summary": summary(self.rows, list(ROWS), self.bars), "rows": self.rows}
