@@ -185,6 +185,18 @@ def test_stages_of_several_widths_cannot_be_mixed(merge, tmp_path):
         next(likeness.steps(PICTURES, "mcl", after=[str(first.path)], merge=merge, **ALONE))
 
 
+def test_a_mean_is_of_stages_that_begin_alike(tmp_path: Path) -> None:
+    first, other = (
+        likeness.train(PICTURES, "simclr", out=tmp_path / name, **ALONE, seed=seed) for seed, name in enumerate("ab")
+    )
+    for asked in ({}, {"after": [str(first.path), str(other.path)], "stages": 3}):
+        with pytest.raises(WrongCall, match=r"begin anew, each in its own: say begin=previous, .*merge=concatenate"):
+            next(likeness.steps(PICTURES, "mcl", merge="average", **ALONE, **asked))
+    asked = {name: value for name, value in ALONE.items() if name not in ("encoder", "widths")}
+    for more in ({**ALONE, "begin": "previous"}, {**asked, "encoder": {"kind": "Saved", "path": str(first.path)}}):
+        next(likeness.steps(PICTURES, "mcl", merge="average", **more))
+
+
 def test_killed_in_the_last_stage_or_the_router_and_resumed_is_bit_for_bit(shell: Shell, shapes: Path) -> None:
     call = ["train", str(shapes), "mcl", *TINY, "clusters=2", "merge=route", "router=1", "steps=4", "holdout=0"]
     assert any(name.startswith("gate.") for name in resumed(shell, call, (4, 7, 8, 10)))

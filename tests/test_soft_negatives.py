@@ -147,7 +147,9 @@ def test_without_vectors() -> None:
     z = rows()
     bare = Embeddings(z.vector, Origin(z.origin.item, z.origin.view))
     for q, k in ((bare, bare), (z, bare), (bare, z)):
-        with pytest.raises(WrongCall, match=r"SoftNegatives weighs by vectors: .*vectors=FILE, say vectors=raw, or train in stages"):
+        with pytest.raises(
+            WrongCall, match=r"SoftNegatives weighs by vectors: .*vectors=FILE, say vectors=raw, or train"
+        ):
             SoftNegatives()(q, k)
     with pytest.raises(WrongCall, match="Decorrelated keeps away from vectors"):
         Decorrelated()(bare, bare, SameItem()(bare, bare))

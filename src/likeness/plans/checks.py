@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from itertools import chain, pairwise
 
 import torch
+from torch import nn
 
 from ..components import RAW
-from ..encoders import Kept
+from ..encoders import Kept, Saved
 from ..errors import WrongCall
 from ..methods import Method
 from ..modalities import Augmentation, Modality
@@ -16,6 +17,8 @@ from ..parts import evaluating
 from ..sources.base import Source, looked
 from ..sources.data import Data, sniffed
 from ..training.course import LEAST
+
+ABOUT = ("mean", "std")  # which differ a little from sample to sample
 
 
 def must_compare(method: Method, data: Data, batch: int | None) -> None:
@@ -96,3 +99,39 @@ def must_take_views(kept: Kept, modality: Modality, augmentation: Augmentation) 
                 f"encoder {kept.recipe.bare.label()} cannot take views of {side} of {size} pixels: {why.rstrip('.')}; "
                 f"the nearest it takes are of {fit}: resolution={fit / size:.3g}"
             )
+
+
+def must_read_alike(stages: Sequence[Saved]) -> None:
+    """Refuse encoders that are to be one, and were trained on items read in different ways, but for mean and std.
+
+    Raises:
+        WrongCall: naming the first two that differ.
+    """
+    for first, other in pairwise(stages):
+        one, two = first.seen or {}, other.seen or {}
+        apart = [name for name in one if name not in ABOUT and one[name] != two.get(name)]
+        if apart:
+            raise WrongCall(f"after={first.path} and {other.path} read items in different ways ({', '.join(apart)})")
+
+
+def must_mean_alike(stages: Sequence[Mapping[str, Kept]]) -> None:
+    """Refuse stages of which no encoder begins alike in all: a mean takes their numbers to say the same.
+
+    A text tower that is, and stands still, holds the picture towers of all stages to one space.
+
+    Raises:
+        WrongCall: naming what would do.
+    """
+    if not any(
+        all(same(one[role].module, other[role].module) for one, other in pairwise(stages)) for role in stages[0]
+    ):
+        raise WrongCall(
+            "merge=average takes the mean of features that live in one space, and these stages begin anew, each in its "
+            "own: say begin=previous, begin all with one run's weights, or put them side by side (merge=concatenate)"
+        )
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks have the same weights."""
+    mine, its = one.state_dict(), other.state_dict()
+    return mine.keys() == its.keys() and all(mine[name].equal(its[name]) for name in mine)

@@ -7,12 +7,12 @@ from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Literal, Self
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..chance import bits
 from ..encoders import Kept, Saved
@@ -25,13 +25,13 @@ from ..starting import shown_to
 from ..training import Descent, State, Step
 from .against import Against, Cells
 from .base import Plan, Stage, Training
+from .checks import must_mean_alike, must_read_alike, same
 from .merging import joined, routed, routing, shorter, upon
 from .placing import placed
 
 Weights = Mapping[str, Mapping[str, Tensor]]  # role -> the weights of its encoder
 SEEDS = (1 << 63) - 1  # the bits of a seed
 ROUTER = 0.2  # of a stage
-ABOUT = ("mean", "std")  # which differ a little from sample to sample
 
 
 class Multistage(Plan):
@@ -87,6 +87,8 @@ class Multistage(Plan):
             upon(plan.method, plan.untrained()).build()
         if self.by is not None and self.by not in first:
             raise WrongCall(f"by={self.by}: there is no encoder of that role (there are {', '.join(first)})")
+        if plan.merge == "average" and plan.begin == "anew":
+            must_mean_alike([*plan._before(), *map(plan._fresh, range(len(plan.after), plan.stages))])
         return plan
 
     @property
@@ -245,25 +247,6 @@ class Past:
         """With one more stage."""
         weights = {role: deepcopy(one.module.state_dict()) for role, one in kept.items()}
         return Past([*self.finished, weights], steps, epochs)
-
-
-def must_read_alike(stages: Sequence[Saved]) -> None:
-    """Refuse encoders that are to be one, and were trained on items read in different ways, but for mean and std.
-
-    Raises:
-        WrongCall: naming the first two that differ.
-    """
-    for first, other in pairwise(stages):
-        one, two = first.seen or {}, other.seen or {}
-        apart = [name for name in one if name not in ABOUT and one[name] != two.get(name)]
-        if apart:
-            raise WrongCall(f"after={first.path} and {other.path} read items in different ways ({', '.join(apart)})")
-
-
-def same(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two networks have the same weights."""
-    mine, its = one.state_dict(), other.state_dict()
-    return mine.keys() == its.keys() and all(mine[name].equal(its[name]) for name in mine)
 
 
 def _stated(step: Step, past: Past, reached: tuple[int, float]) -> State:
