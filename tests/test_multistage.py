@@ -18,10 +18,12 @@ from test_two_processes import beside
 from torch.nn import functional as F
 
 import likeness
+from likeness.api import Call, begin
 from likeness.encoders import Depths, Residual
-from likeness.errors import WrongCall
+from likeness.errors import Failed, Interrupted, WrongCall
+from likeness.journey import Slot
 from likeness.plans import Cells, Multistage
-from likeness.plans.cells import clustered, crossed, pooled
+from likeness.plans.cells import clustered, crossed, described, pooled
 
 SMALL: dict[str, Any] = {
     "encoder": "residual",
@@ -84,6 +86,25 @@ class TestCells:
 
     def test_of_too_few_items_one_cell_is_left(self):
         assert set(pooled(np.array([0, 1, 2]), vectors(0, 10, 20), least=9)) == {0}
+        assert set(pooled(np.array([-1, -1]), vectors(0, 10), least=9)) == {-1}
+
+    def test_the_smallest_joins_the_nearest_mean_until_none_is_too_small(self):
+        rng = np.random.default_rng(0)
+        placed = F.normalize(torch.from_numpy(rng.normal(size=(300, 5))), dim=1).float()
+        cells = rng.choice(40, 300, p=rng.dirichlet(np.full(40, 0.7)))
+        cells = np.unique(cells, return_inverse=True)[1]
+        members = {cell: [*np.flatnonzero(cells == cell)] for cell in range(cells.max() + 1)}
+        while min(map(len, members.values())) < 6:
+            small = members.pop(min(members, key=lambda cell: (len(members[cell]), cell)))
+            means = {cell: placed[rows].double().mean(0) for cell, rows in members.items()}
+            own = placed[small].double().mean(0)
+            members[min(means, key=lambda cell: float((means[cell] - own).square().sum()))] += small
+        found = pooled(cells, placed, least=6)
+        assert {tuple(np.flatnonzero(found == cell)) for cell in set(found)} == {
+            tuple(sorted(rows)) for rows in members.values()
+        }
+        sizes = sorted(map(len, members.values()))
+        assert described(found) == f"{len(sizes)} cells of {sizes[0]} to {sizes[-1]} items"
 
     def test_the_released_code_looks_at_the_last_stage_alone(self):
         placed = [vectors(0, 90, 0, 90), vectors(0, 0, 90, 90)]
@@ -347,3 +368,65 @@ def test_roles_that_share_an_encoder_share_it_in_stages_that_exist(tmp_path: Pat
     run = likeness.train(both, "mcl", method="ranking", after=[str(first.path)], out=tmp_path / "run", **how)
     one, other = run.encoders.values()
     assert one.encoder is other.encoder
+
+
+def test_what_a_queue_remembers_of_other_cells_is_no_negative() -> None:
+    seen = []
+
+    class Looking(likeness.methods.MoCo):
+        def loss(self, parts: Any, batch: Any) -> Any:
+            past, (one, _) = parts.queue.read(), self.seen(batch).split(2)
+            if "vector" in one.origin.known:
+                weight = self.pairing(one, past).only_negatives().dense()[1]
+                cell, other = one.origin.known["vector"], past.origin.known["vector"]
+                assert weight.bool().equal((cell == other.T) & (one.origin.item[:, None] != past.origin.item))
+                seen.append((int(weight.sum()), weight.numel()))
+            return super().loss(parts, batch)
+
+    method = Looking(encoder=Residual(widths=(8, 16)), projection=(16, 8), queue=24)
+    steps(Multistage(method=method, against=Cells(clusters=2)), steps=6)
+    compared, asked = map(sum, zip(*seen, strict=True))
+    assert 0 < compared < asked
+    with pytest.raises(WrongCall, match=r"vectors=raw and against=Cells both tell of each item"):
+        steps(method="moco", vectors="raw")
+
+
+def test_time_for_the_end_is_taken_off_once_and_what_is_left_is_shared() -> None:
+    first = Slot(60.0, began=2.0, share=1 / 2).end(finish=10.0)
+    assert first == 26.0
+    assert Slot(60.0, began=first, share=1.0).end(finish=10.0) == 50.0
+    assert Slot(60.0, began=58.0, share=1.0).end(finish=10.0) == 58.0
+
+
+def test_stopped_while_items_are_placed_it_has_the_whole_stage(tmp_path: Path) -> None:
+    call = {"recipe": "mcl", "out": tmp_path / "run", **SHORT}
+    likeness.train(PICTURES, **{**call, "out": tmp_path / "whole"})
+    session = begin(PICTURES, Call(None, "mcl", (*SHORT.items(),)), tmp_path / "run", resume=False)
+    said = []
+
+    def heard(line: str) -> None:
+        said.append(line)
+        session.watch.stop.set()
+
+    session.watch.say = heard
+    with pytest.raises(Interrupted, match=r"stopped between two stages, all saved; go on with .*--resume"):
+        list(session)
+    assert said == ["stage 1 of 2 is trained: placing 48 items"]
+    assert (tmp_path / "run/checkpoint/latest").read_text() == "step-000000003"
+    likeness.train(PICTURES, **call, resume=True)
+    one, other = (load_file(tmp_path / name / "encoder.safetensors") for name in ("whole", "run"))
+    assert all(one[name].equal(other[name]) for name in one)
+
+
+def test_a_first_stage_that_was_replaced_is_not_gone_on_with(tmp_path: Path) -> None:
+    for seed, name in enumerate(("first", "other")):
+        likeness.train(PICTURES, "simclr", out=tmp_path / name, **SHORT, seed=seed)
+    likeness.train(PICTURES, "mcl", out=tmp_path / "run", **SHORT, after=[str(tmp_path / "first")])
+    (tmp_path / "first").rename(tmp_path / "away")
+    (tmp_path / "other").rename(tmp_path / "first")
+    with pytest.raises(Failed, match=r"first are others than this recipe began with"):
+        next(likeness.steps(PICTURES, str(tmp_path / "run/recipe.yaml")))
+    with pytest.raises(WrongCall, match=r"safetensors has weights and does not say of which network: name a run"):
+        steps(after=[str(tmp_path / "first/encoder.safetensors")])
+    with pytest.raises(WrongCall, match=r"merge=route mixes stages, and stages=1: leave one of the two out"):
+        steps(stages=1, merge="route")

@@ -26,6 +26,8 @@ TOWERS: dict[str, Any] = {
     "embed_dim": 16,
 }
 ALONE: dict[str, Any] = {**SHORT, "encoder": "residual", "widths": [8, 16], "projection": [16, 8]}
+ROUTED: dict[str, Any] = {"merge": "route", "begin": "previous"}
+ROUTE = ["clusters=2", "begin=previous", "merge=route"]
 PICTURES = np.stack([shape(colour, number) for colour in ("blue", "red") for number in range(24)])
 
 
@@ -161,7 +163,7 @@ def test_a_router_of_one_role(method, tmp_path):
         method, {}
     )
     run = likeness.train(
-        tmp_path / "shapes.npz", "mcl", out=tmp_path / "run", method=method, merge="route", router=1, **ALONE, **more
+        tmp_path / "shapes.npz", "mcl", out=tmp_path / "run", method=method, router=1, **ROUTED, **ALONE, **more
     )
     assert run.encoder.dim == 16
     assert run.encoder.encoder.gate.map.weight.any()
@@ -173,7 +175,7 @@ def test_depths_that_are_routed_keep_a_head_each(tmp_path):
     deep = {"encoder": {"kind": "Depths", "encoder": {"kind": "Residual", "widths": [8, 16]}, "last": 2}}
     each = {"objective": {"kind": "Each", "objective": {"kind": "InfoNCE"}}}
     asked = {name: value for name, value in ALONE.items() if name not in ("encoder", "widths")}
-    run = likeness.train(PICTURES, "mcl", out=tmp_path / "run", merge="route", **asked, **deep, **each)
+    run = likeness.train(PICTURES, "mcl", out=tmp_path / "run", **ROUTED, **asked, **deep, **each)
     assert run.encoder.dim == 24
     assert run.encoder.encoder.gate.map.weight.any()
 
@@ -185,25 +187,23 @@ def test_stages_of_several_widths_cannot_be_mixed(merge, tmp_path):
         next(likeness.steps(PICTURES, "mcl", after=[str(first.path)], merge=merge, **ALONE))
 
 
-def test_a_mean_is_of_stages_that_begin_alike(tmp_path: Path) -> None:
-    first, other = (
-        likeness.train(PICTURES, "simclr", out=tmp_path / name, **ALONE, seed=seed) for seed, name in enumerate("ab")
-    )
-    for asked in ({}, {"after": [str(first.path), str(other.path)], "stages": 3}):
+def test_what_is_mixed_begins_alike(tmp_path: Path) -> None:
+    first = likeness.train(PICTURES, "simclr", out=tmp_path / "first", **ALONE)
+    for asked in ({"merge": "average"}, {"merge": "route"}, {"merge": "average", "after": [str(first.path)]}):
         with pytest.raises(WrongCall, match=r"begin anew, each in its own: say begin=previous, .*merge=concatenate"):
-            next(likeness.steps(PICTURES, "mcl", merge="average", **ALONE, **asked))
-    asked = {name: value for name, value in ALONE.items() if name not in ("encoder", "widths")}
-    for more in ({**ALONE, "begin": "previous"}, {**asked, "encoder": {"kind": "Saved", "path": str(first.path)}}):
+            next(likeness.steps(PICTURES, "mcl", **ALONE, **asked))
+    bare = {name: value for name, value in ALONE.items() if name not in ("encoder", "widths")}
+    for more in ({**ALONE, "begin": "previous"}, {**bare, "encoder": {"kind": "Saved", "path": str(first.path)}}):
         next(likeness.steps(PICTURES, "mcl", merge="average", **more))
 
 
 def test_killed_in_the_last_stage_or_the_router_and_resumed_is_bit_for_bit(shell: Shell, shapes: Path) -> None:
-    call = ["train", str(shapes), "mcl", *TINY, "clusters=2", "merge=route", "router=1", "steps=4", "holdout=0"]
+    call = ["train", str(shapes), "mcl", *TINY, *ROUTE, "router=1", "steps=4", "holdout=0"]
     assert any(name.startswith("gate.") for name in resumed(shell, call, (4, 7, 8, 10)))
 
 
 def test_a_router_has_its_share_of_a_budget(shell: Shell, shapes: Path) -> None:
-    call = ["train", str(shapes), "mcl", *TINY, "clusters=2", "merge=route", "--budget", "12s", "--out", "run"]
+    call = ["train", str(shapes), "mcl", *TINY, *ROUTE, "--budget", "12s", "--out", "run"]
     done = shell(*call, "--quiet", "--json").json
     assert done["seconds"] < 30
     assert done["steps"] >= 3

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
 from .engine import agreed
+from .errors import Interrupted
 from .sources.base import Quarantine
 from .sources.feed import Feed
 from .training import Course, Descent, Growth, Pace, State, Step
@@ -25,24 +27,57 @@ CLOSING = 2.0  # seconds to write the run's files
 class Watch:
     """What a run keeps an eye on: its clock, which goes on over interruptions, and what cannot be read.
 
-    before: seconds that earlier sittings took; items: to embed when training ends, which takes time too
+    before: seconds that earlier sittings took
+    items:  to embed when a stage has ended, and when all have, which takes time too
+    stop:   set when somebody wishes it to end; say: hears, in a line, what is done between two stages
     """
 
     before: float = 0.0
     items: int = 0
     quarantine: Quarantine = field(default_factory=Quarantine)
     began: float = field(default_factory=time.monotonic)
+    stop: threading.Event = field(default_factory=threading.Event)
+    say: Callable[[str], None] | None = None
+
+    def told(self, line: str) -> None:
+        if self.say is not None:
+            self.say(line)
+
+    def pause(self) -> None:
+        """Where nothing is lost by stopping here, and it is wished.
+
+        Raises:
+            Interrupted: it is.
+        """
+        if self.stop.is_set():
+            raise Interrupted("stopped between two stages")
 
     def elapsed(self) -> float:
         """Seconds this run has taken, earlier sittings included."""
         return self.before + time.monotonic() - self.began
 
 
+@dataclass(frozen=True)
+class Slot:
+    """The time of a stage, in seconds since the run began: a share of what is left for training when it begins.
+
+    until: when the run must be over, everything embedded and written; began: when the stage began
+    """
+
+    until: float
+    began: float = 0.0
+    share: float = 1.0
+
+    def end(self, finish: float) -> float:
+        """When training has to end, where embedding and writing take so long."""
+        return self.began + self.share * max(self.until - finish - self.began, 0.0)
+
+
 @dataclass
 class Journey:
     """The steps of one stage.
 
-    length: steps that were asked for, None where the budget decides; budget: seconds for the whole run, None: no limit
+    length: steps that were asked for, None where time decides; slot: the time there is, None: no limit
     """
 
     feed: Feed
@@ -50,7 +85,7 @@ class Journey:
     watch: Watch
     growth: Growth
     length: int | None
-    budget: float | None
+    slot: Slot | None
 
     def __post_init__(self) -> None:
         self.course, self.pace = Course(1), Pace(0.0, 0.0, self.growth)
@@ -90,7 +125,7 @@ class Journey:
             self.course = Course(**state["course"])
             self.pace = Pace(**state["pace"], growth=self.growth)
             return int(state["step"])
-        if self.budget is not None:
+        if self.slot is not None:
             self.pace = self._trial()
         self.course = Course(self._left(0, 0.0))
         return 0
@@ -119,15 +154,15 @@ class Journey:
         return (time.perf_counter() - began) / TRIALS
 
     def _left(self, number: int, done: float) -> int:
-        """Steps from `number` on: what was asked for, or what the rest of the budget buys where that is less.
+        """Steps from `number` on: what was asked for, or what the rest of its time buys where that is less.
 
         Time is left to embed the source and to write the files.
         """
         asked = None if self.length is None else max(self.length - number, 1)
-        if self.budget is None:
+        if self.slot is None:
             return asked or 1
         finish = CLOSING + self.watch.items * PLAIN * self.pace.large * self.pace.drift / self.descent.batch
-        seconds = self.budget - self.watch.elapsed() - finish
+        seconds = self.slot.end(finish) - self.watch.elapsed()
         affordable = int(agreed(self.pace.left(max(seconds, 0.0), done)))
         return affordable if asked is None else min(affordable, asked)
 
@@ -137,10 +172,10 @@ class Journey:
 
     def _replan(self, number: int) -> None:
         """Now and then: how long did steps really take, and how many more can be afforded?"""
-        if self.budget is None or number >= self.course.steps:
+        if self.slot is None or number >= self.course.steps:
             return
         (first, began), done = self._since, self.course.progress(number)
-        pause = max(REPLAN * self.budget, CLOSING)
+        pause = max(REPLAN * self.slot.until, CLOSING)
         planned = int(pause / (self.pace.drift * self.pace.cost(self.growth.at(done)) + TINY))
         if (number - first) % max(planned // LOOKS, 1):  # asking all processes costs time
             return

@@ -103,7 +103,7 @@ class Session:
         try:
             self.prepare()
             try:
-                with asked_to_stop() as stop:
+                with asked_to_stop(self.watch.stop) as stop:
                     yield from self._events(stop)
             finally:
                 if self.engine.leads:
@@ -126,7 +126,7 @@ class Session:
         if self.track and self.engine.leads:
             logs.append(Track(self.run, self.reached.step))
         meter, saved = Meter(self.plan, self.watch), time.monotonic()
-        for step in finishing(self.plan.run(self.training, self.engine, self.watch, self.state), self._finish):
+        for step in self._steps():
             self.reached = Reached(step.number, step.epoch)
             meter.count(step)
             if log.due(step):
@@ -138,12 +138,20 @@ class Session:
                     each.write(event)
                 yield event
             stopping = self._agreed(step, stop.is_set())
-            if stopping or step.number == step.steps or self._agreed(step, time.monotonic() - saved > SAVE):
+            ends = step.ends or step.number == step.steps
+            if stopping or ends or self._agreed(step, time.monotonic() - saved > SAVE):
                 self._save(step)
                 saved = time.monotonic()
             if stopping and step.number < step.steps:
                 self.summary = self._summary(interrupted=True)
                 raise Interrupted(self._stopped(step))
+
+    def _steps(self) -> Iterator[Step]:
+        try:
+            yield from finishing(self.plan.run(self.training, self.engine, self.watch, self.state), self._finish)
+        except Interrupted as error:
+            self.summary = self._summary(interrupted=True)
+            raise Interrupted(f"{error}, all saved; {self._go_on}") from error
 
     def _probe(self) -> Probe | None:
         workers = self.plan.workers(self.engine)
@@ -248,9 +256,8 @@ def finishing(training: Training, finish: Callable[[dict[str, Kept]], None]) -> 
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that training stops between two steps; a second one stops at once."""
-    stop = threading.Event()
+def asked_to_stop(stop: threading.Event) -> Iterator[threading.Event]:
+    """The event, which Ctrl-C or SIGTERM sets, so that training stops between two steps; a second one stops at once."""
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

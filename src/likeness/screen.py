@@ -101,6 +101,7 @@ class TrainScreen:
         self.classes = len(labels.names) if labels else 0
 
     def __enter__(self) -> Self:
+        self.session.watch.say = self.told
         if self.to.is_terminal and not self.to.quiet:
             self.live.start()
         return self
@@ -108,6 +109,10 @@ class TrainScreen:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.live.is_started:
             self.live.stop()
+
+    def told(self, line: str) -> None:
+        """What is done between two stages, or was found."""
+        self.to.print(f" {line}", markup=False)
 
     def show(self, event: Event) -> None:
         self.events.append(event)

@@ -18,6 +18,8 @@ class Method(Recipe, ABC):
 
     adapts: ClassVar[bool] = False
     """Whether it is for an encoder that has weights already, so that `from=` or `encoder=` must be given."""
+    remembers: ClassVar[bool] = False
+    """Whether items of earlier batches are negatives too, as in a queue; it has `pairing` and `vector_dim` then."""
 
     @abstractmethod
     def build(self) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 from torch import nn
@@ -27,6 +27,8 @@ class MoCo(OneTower):
     by all of them, which leaks no more than one process does. Past keys of the query's own item count as positives,
     where the paper would push them away.
     """
+
+    remembers: ClassVar[bool] = True
 
     projection_norm: Literal["hidden", "all", "none"] = "none"
     """Where the projection head has batch norm: after its hidden layers, after the last one too, or nowhere."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,16 +15,13 @@ from ..errors import WrongCall
 from ..methods import Method
 from ..objectives import Decorrelated
 from ..recipe import Recipe
-from ..relations import SoftNegatives
+from ..relations import SoftNegatives, WithinCell
 from ..sources.sampling import Grouped, Sampling
 from .cells import clustered, crossed, pooled
 
 
 class Against(Recipe, ABC):
     """Changes a stage by what the encoders before it say of each item, and leaves the method as it is."""
-
-    tells: ClassVar[bool] = False
-    """Whether it tells training of each item what earlier stages say, in the place of the user's own vectors."""
 
     def must_suit(self, method: Method, vectors: str | None) -> None:
         """Refuse what later stages cannot be taught so. vectors: what training is told of each item already
@@ -33,10 +30,14 @@ class Against(Recipe, ABC):
             WrongCall: the method has nothing that is changed, or training would be told two things of each item.
         """
         self.method(method, 1)
-        if self.tells and vectors is not None:
+        if self.tells(method) and vectors is not None:
             raise WrongCall(
                 f"vectors={vectors} and against={self.label()} both tell of each item: leave one of them out"
             )
+
+    def tells(self, method: Method) -> bool:
+        """Whether it tells training of each item what earlier stages say, in the place of the user's own vectors."""
+        return False
 
     @abstractmethod
     def method(self, method: Method, width: int) -> Method:
@@ -54,9 +55,9 @@ class Against(Recipe, ABC):
         """
         return None
 
-    def vectors(self, placed: Sequence[Tensor]) -> Tensor | None:
-        """(N, D) what training is told of each item; None: nothing."""
-        return None
+    def vectors(self, placed: Sequence[Tensor], groups: np.ndarray | None) -> Tensor:
+        """(N, D) what training is told of each item, where it is told something."""
+        return beside(placed)
 
 
 class Cells(Against):
@@ -64,7 +65,8 @@ class Cells(Against):
     (Multistage Contrastive Learning, Zhang et al. 2024, arXiv:2402.11816).
 
     The items of each stage are clustered by k-means, all clusterings are crossed, and batches are drawn within the
-    cells. The authors' code drops cells that are smaller than a batch; here they are joined with the nearest.
+    cells. The authors' code drops cells that are smaller than a batch; here they are joined with the nearest. Of keys
+    that a method remembers from batches of other cells (MoCo's queue) those of the query's own cell are negatives.
     """
 
     clusters: PositiveInt = 10
@@ -76,8 +78,14 @@ class Cells(Against):
     """Items that a cell has at least: smaller ones are joined with the nearest; null: a batch, or what a cluster has in
     the mean where that is less."""
 
+    def tells(self, method: Method) -> bool:
+        return method.remembers
+
     def method(self, method: Method, width: int) -> Method:
-        return method
+        if not method.remembers:
+            return method
+        within = WithinCell(pairing=asked(method, "pairing", self.label()))
+        return method.model_copy(update={"pairing": within}).filled({"vector_dim": 1})
 
     def sampling(self, sampling: Sampling) -> Sampling:
         return Grouped()
@@ -86,7 +94,12 @@ class Cells(Against):
         told = placed if self.crossing == "all" else placed[-1:]
         cells = crossed([clustered(*each, self.clusters) for each in zip(told, seeds[-len(told) :], strict=True)])
         least = min(batch, max(len(cells) // self.clusters, 2))
-        return pooled(cells, torch.cat([*told], 1), self.least or least)
+        return pooled(cells, beside(told), self.least or least)
+
+    def vectors(self, placed: Sequence[Tensor], groups: np.ndarray | None) -> Tensor:
+        assert groups is not None  # it finds them itself
+        cells = torch.from_numpy(groups)[:, None].float()
+        return cells.masked_fill(cells < 0, torch.nan)
 
 
 class Soft(Against):
@@ -96,8 +109,6 @@ class Soft(Against):
     A negative's weight is proportional to exp((cos - 1) / temperature), with cos the mean cosine of the earlier
     encoders, and the weights of a query have mean one: see the pairing SoftNegatives.
     """
-
-    tells: ClassVar[bool] = True
 
     temperature: PositiveFloat = 0.1
     """What the cosines are divided by; lower comes nearer to hard cells."""
@@ -109,15 +120,13 @@ class Soft(Against):
         soft = SoftNegatives(pairing=pairing, temperature=self.temperature)
         return method.model_copy(update={"pairing": soft}).filled({"vector_dim": width})
 
-    def vectors(self, placed: Sequence[Tensor]) -> Tensor:
-        return torch.cat([*placed], 1)
+    def tells(self, method: Method) -> bool:
+        return True
 
 
 class Uncorrelated(Against):
     """What the earlier encoders say already is penalised: the squared cross-covariance between the embeddings and the
     whitened earlier features; this package's own, see the objective Decorrelated."""
-
-    tells: ClassVar[bool] = True
 
     weight: PositiveFloat = 10.0
     """How much that counts beside the method's own objective."""
@@ -129,8 +138,8 @@ class Uncorrelated(Against):
         objective = Decorrelated(objective=own, weight=self.weight)
         return method.model_copy(update={"objective": objective})
 
-    def vectors(self, placed: Sequence[Tensor]) -> Tensor:
-        return torch.cat([*placed], 1)
+    def tells(self, method: Method) -> bool:
+        return True
 
 
 class Nothing(Against):
@@ -139,6 +148,11 @@ class Nothing(Against):
 
     def method(self, method: Method, width: int) -> Method:
         return method
+
+
+def beside(placed: Sequence[Tensor]) -> Tensor:
+    """(N, D) what all stages say, side by side."""
+    return placed[0] if len(placed) == 1 else torch.cat([*placed], 1)
 
 
 def asked(method: Method, field: str, by: str) -> Recipe:

@@ -20,7 +20,7 @@ from ..encoders import Kept
 from ..encoders.defaults import default_encoder
 from ..engine import Engine, cores
 from ..errors import WrongCall
-from ..journey import Journey, Watch
+from ..journey import Journey, Slot, Watch
 from ..limits import seconds_of
 from ..memory import decoded, with_room
 from ..methods import Method
@@ -48,7 +48,7 @@ class Stage:
     """How one stage of a plan is trained.
 
     seed:     weights, order of items and views follow from it
-    budget:   seconds since the run began after which it ends; None: the plan's steps or epochs tell
+    slot:     the time it has; None: the plan's steps or epochs tell
     sampling: which items share a batch; None: as the plan has it
     groups:   (N,) the group of each item, which the plan has found; None: a column tells
     vectors:  (N, D) what training may know of each item beside itself; None: what the plan's file says
@@ -57,7 +57,7 @@ class Stage:
 
     method: Method
     seed: int
-    budget: float | None = None
+    slot: Slot | None = None
     sampling: Sampling | None = None
     groups: np.ndarray | None = None
     vectors: torch.Tensor | None = None
@@ -227,7 +227,7 @@ class Plan(Recipe, ABC):
         feed = self.feed(source, engine, watch.quarantine, stage)
         length = self.steps or (max(round(self.epochs * feed.steps_per_epoch), 1) if self.epochs else None)
         with closing(feed):
-            yield from Journey(feed, descent, watch, self.growth, length, stage.budget).run(state)
+            yield from Journey(feed, descent, watch, self.growth, length, stage.slot).run(state)
         return descent
 
     def _vectors(self, source: Source, workers: int) -> torch.Tensor | None:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..engine import leading, leads
+from ..relations import spans
 
-LARGE = 50_000  # items from which on k-means looks at some of them at a time
+LARGE = 50_000  # items from which on k-means looks at some of them at a time, and from which on they are added up so
 STARTS = 3  # of which k-means keeps the best
 
 
@@ -55,22 +56,43 @@ def pooled(cells: np.ndarray, placed: Tensor, least: int) -> np.ndarray:
     placed: (N, D) what tells which is nearest
     """
     known = cells >= 0
-    members, vectors = cells[known], placed.double().numpy()[known]
-    sizes = np.bincount(members)
-    sums = np.zeros((len(sizes), vectors.shape[1]))
-    np.add.at(sums, members, vectors)
-    owner = np.arange(len(sizes))
-    while np.count_nonzero(sizes) > 1:
-        there = np.flatnonzero(sizes)
-        small = there[np.argmin(sizes[there])]
-        if sizes[small] >= least:
+    sizes = np.bincount(cells[known])
+    if not len(sizes) or sizes.min() >= least:
+        return cells
+    sums = summed(cells, placed, len(sizes))
+    means = sums / sizes[:, None]
+    lengths, owner, there = np.square(means).sum(1), np.arange(len(sizes)), sizes.astype(float)  # infinite: joined
+    while len(sizes) > 1:
+        small = int(np.argmin(there))
+        if there[small] >= least:
             break
-        others = there[there != small]
-        means = sums[others] / sizes[others, None]
-        near = others[np.argmin(np.square(means - sums[small] / sizes[small]).sum(1))]
-        sizes[near], sums[near] = sizes[near] + sizes[small], sums[near] + sums[small]
-        sizes[small] = 0
+        there[small] = lengths[small] = np.inf
+        near = int(np.argmin(lengths - 2 * means @ means[small]))  # of squared distances, but for a constant
+        if not np.isfinite(lengths[near]):  # it was the last
+            break
+        there[near], sums[near] = there[near] + sizes[small], sums[near] + sums[small]
+        sizes[near] += sizes[small]
+        means[near] = sums[near] / sizes[near]
+        lengths[near] = np.square(means[near]).sum()
         owner[owner == small] = near
     found = cells.copy()
-    found[known] = np.unique(owner[members], return_inverse=True)[1].ravel()
+    found[known] = np.unique(owner[cells[known]], return_inverse=True)[1].ravel()
     return found
+
+
+def summed(cells: np.ndarray, placed: Tensor, many: int) -> np.ndarray:
+    """(many, D) float64 the sum of each cell's vectors, some at a time."""
+    sums = torch.zeros(many, placed.shape[1], dtype=torch.float64)
+    for rows in spans(len(cells), LARGE):
+        known = torch.from_numpy(np.flatnonzero(cells[rows] >= 0))
+        sums.index_add_(0, torch.from_numpy(cells[rows])[known], placed[rows][known].double())
+    told: np.ndarray = sums.numpy()
+    return told
+
+
+def described(cells: np.ndarray) -> str:
+    """'37 cells of 64 to 812 items'."""
+    sizes = np.bincount(cells[cells >= 0])
+    if len(sizes) < 2:
+        return "one cell, of all items"
+    return f"{len(sizes):,} cells of {sizes.min():,} to {sizes.max():,} items"

@@ -114,8 +114,8 @@ def must_read_alike(stages: Sequence[Saved]) -> None:
             raise WrongCall(f"after={first.path} and {other.path} read items in different ways ({', '.join(apart)})")
 
 
-def must_mean_alike(stages: Sequence[Mapping[str, Kept]]) -> None:
-    """Refuse stages of which no encoder begins alike in all: a mean takes their numbers to say the same.
+def must_mean_alike(stages: Sequence[Mapping[str, Kept]], merge: str) -> None:
+    """Refuse stages of which no encoder begins alike in all: a mean of them takes their numbers to say the same.
 
     A text tower that is, and stands still, holds the picture towers of all stages to one space.
 
@@ -126,7 +126,7 @@ def must_mean_alike(stages: Sequence[Mapping[str, Kept]]) -> None:
         all(same(one[role].module, other[role].module) for one, other in pairwise(stages)) for role in stages[0]
     ):
         raise WrongCall(
-            "merge=average takes the mean of features that live in one space, and these stages begin anew, each in its "
+            f"merge={merge} mixes features that live in one space, and these stages begin anew, each in its "
             "own: say begin=previous, begin all with one run's weights, or put them side by side (merge=concatenate)"
         )
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from ..encoders import Joined, Kept
 from ..encoders.joined import Merge
+from ..journey import Slot
 from ..methods import Method
 from ..training import Adaptation
 from .base import Plan, Stage
@@ -27,10 +28,10 @@ def joined(stages: Finished, merge: Merge) -> dict[str, Kept]:
     return {role: made[tuple(id(one[role].module) for one in stages)] for role in stages[0]}
 
 
-def routing(plan: P, stages: Finished, share: float, seed: int, until: float | None) -> tuple[P, Stage]:
+def routing(plan: P, stages: Finished, share: float, seed: int, slot: Slot | None) -> tuple[P, Stage]:
     """The plan and the stage that train a router on finished stages, by the method's own loss on ordinary batches.
 
-    share: of the steps of a stage; until: seconds since the run began at which it ends, None: its steps tell
+    share: of the steps of a stage; slot: the time there is, None: its steps tell
     """
     kept = joined(stages, "route")
     length = {
@@ -39,7 +40,7 @@ def routing(plan: P, stages: Finished, share: float, seed: int, until: float | N
         "adapt": AT_ONCE,
     }
     weights = {role: one.module.state_dict() for role, one in kept.items()}
-    return plan.model_copy(update=length), Stage(upon(plan.method, kept), seed, until, weights=weights)
+    return plan.model_copy(update=length), Stage(upon(plan.method, kept), seed, slot, weights=weights)
 
 
 def shorter(steps: int, share: float) -> int:

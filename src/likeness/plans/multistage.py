@@ -19,12 +19,13 @@ from ..encoders import Kept, Saved
 from ..encoders.joined import Merge
 from ..engine import Engine, agreed
 from ..errors import WrongCall
-from ..journey import Watch
+from ..journey import Slot, Watch
 from ..sources.base import Source
 from ..starting import shown_to
 from ..training import Descent, State, Step
 from .against import Against, Cells
 from .base import Plan, Stage, Training
+from .cells import described
 from .checks import must_mean_alike, must_read_alike, same
 from .merging import joined, routed, routing, shorter, upon
 from .placing import placed
@@ -55,6 +56,8 @@ class Multistage(Plan):
     was handed over with; or with the weights of the stage before it."""
     after: tuple[str, ...] = ()
     """Runs whose encoders are the first stages, trained already; `stages` counts them too."""
+    weights: tuple[str, ...] = ()
+    """Fingerprints of these runs, so that a recipe repeats a run or says that it cannot; empty: found."""
     by: str | None = None
     """The role whose features tell what has been learned, where there are several encoders; null: the first."""
     merge: Merge = "concatenate"
@@ -72,12 +75,17 @@ class Multistage(Plan):
             raise WrongCall("begin=previous goes on with weights, as start=RUN does: leave out after=")
         if self.router != ROUTER and not self._share:
             raise WrongCall(f"router={self.router:g} is how long a router is trained, and merge={self.merge} has none")
+        if self.stages == 1 and self.merge != "concatenate":
+            raise WrongCall(f"merge={self.merge} mixes stages, and stages=1: leave one of the two out")
+        if self.weights and len(self.weights) != len(self.after):
+            raise WrongCall(f"weights= are of the runs in after=: {len(self.weights)} of {len(self.after)}")
         data, roles = self.data, {role: source.roles[role] for role in chain(*self.method.towers(source.roles))}
-        stages = [self._all_saved(path, roles) for path in self.after]
+        stages = [self._all_saved(number, roles) for number in range(len(self.after))]
         for role, kind in roles.items():
             must_read_alike([one[role] for one in stages])
             data = shown_to(data, role, kind, stages[0][role]) if stages else data
-        plan = super(Multistage, self.model_copy(update={"data": data})).fitted(source, engine)
+        found = {"data": data, "weights": tuple(next(iter(one.values())).weights for one in stages)}
+        plan = super(Multistage, self.model_copy(update=found)).fitted(source, engine)
         first = plan._fresh(0)
         if any(kept.head is not None for kept in first.values()):
             what = f"{plan.method.label()} teaches a classifier, and stages have none"
@@ -87,8 +95,9 @@ class Multistage(Plan):
             upon(plan.method, plan.untrained()).build()
         if self.by is not None and self.by not in first:
             raise WrongCall(f"by={self.by}: there is no encoder of that role (there are {', '.join(first)})")
-        if plan.merge == "average" and plan.begin == "anew":
-            must_mean_alike([*plan._before(), *map(plan._fresh, range(len(plan.after), plan.stages))])
+        if plan.merge != "concatenate" and plan.begin == "anew":
+            fresh = map(plan._fresh, range(len(plan.after), plan.stages))
+            must_mean_alike([*plan._before(), *fresh], plan.merge)
         return plan
 
     @property
@@ -98,6 +107,8 @@ class Multistage(Plan):
     @property
     def course(self) -> tuple[str, ...]:
         there = f" ({len(self.after)} there already)" if self.after else ""
+        if self.stages == 1:
+            return ("1 stage",)
         return (f"{self.stages} stages{there}, later ones against {self.against.label()}",)
 
     def untrained(self) -> dict[str, Kept]:
@@ -105,25 +116,27 @@ class Multistage(Plan):
         return joined([*self._before(bare=True), *own], self.merge)
 
     def run(self, source: Source, engine: Engine, watch: Watch, state: State | None = None) -> Training:
-        watch.items *= self.stages
+        items = watch.items
         past = Past() if state is None else Past(**state["past"])
         done = [*self._before(), *(self._filled(number, one) for number, one in enumerate(past.finished))]
         for kept in chain.from_iterable(one.values() for one in done):
             kept.module.to(engine.device)
-        placed = [self._placed(one, source, engine, watch) for one in done]
+        placed: list[Tensor] = []
         while len(done) < self.stages:
-            past = self._timed(past, len(done), watch)
-            training = self.learned(self._stage(placed, past), source, engine, watch, _within(past, state))
+            watch.items = items * (2 * self.stages - len(done) - 1)  # all embed them in the end, and each in between
+            placed += [self._placed(number, done, source, engine, watch) for number in range(len(placed), len(done))]
+            past = self._timed(past, watch)
+            training = self.learned(self._stage(placed, past, watch), source, engine, watch, _within(past, state))
             descent, steps, epochs = yield from self._counted(training, past, tuple(done), state)
             past, state = past.longer(descent.kept(), steps, epochs), None  # only the interrupted stage goes on
             done.append(self._filled(len(past.finished) - 1, past.finished[-1]))  # as after a resume, bit for bit
             for kept in done[-1].values():
                 kept.module.to(engine.device)
-            placed += [self._placed(done[-1], source, engine, watch)] if len(done) < self.stages else []
+        watch.items = items * self.stages
         if not self._share:
             return joined(done, self.merge)
-        past = self._timed(past, len(done), watch)
-        plan, stage = routing(self, done, self._share, self._seed(self.stages), past.until)
+        past = self._timed(past, watch)
+        plan, stage = routing(self, done, self._share, self._seed(self.stages), self._slot(past, 0))
         training = plan.learned(stage, source, engine, watch, _within(past, state))
         descent, *_ = yield from self._counted(training, past, tuple(done), state)
         return routed(done, descent.kept())
@@ -133,28 +146,32 @@ class Multistage(Plan):
         """How long the router is trained, against a stage; 0 where there is none."""
         return self.router if self.merge == "route" else 0.0
 
-    def _timed(self, past: Past, stage: int, watch: Watch) -> Past:
-        """With the end of a stage that begins now, where time is what ends it: it has its share of what is left."""
-        if self.seconds is None or past.until:
-            return past
-        now, left = agreed(watch.elapsed()), self.stages - stage  # all processes plan alike
-        share = 1 / (left + self._share) if left else 1.0
-        return replace(past, until=now + share * max(self.seconds - now, 0.0))
+    def _timed(self, past: Past, watch: Watch) -> Past:
+        """With when a stage begins, which is now, unless it began in an earlier sitting."""
+        return past if past.began is not None else replace(past, began=agreed(watch.elapsed()))  # all plan alike
 
-    def _stage(self, placed: Sequence[Tensor], past: Past) -> Stage:
+    def _slot(self, past: Past, left: int) -> Slot | None:
+        """The time of the stage under way, where time is what ends it: its share of what is left for so many stages."""
+        share = 1 / (left + self._share) if left else 1.0
+        return None if self.seconds is None else Slot(self.seconds, past.began or 0.0, share)
+
+    def _stage(self, placed: Sequence[Tensor], past: Past, watch: Watch) -> Stage:
         """What the next stage is trained with. placed: of each stage before it, where it places the items"""
-        seed, until = self._seed(len(placed)), past.until
+        seed, slot = self._seed(len(placed)), self._slot(past, self.stages - len(placed))
         if not placed:
-            return Stage(self.method, seed, until)
+            return Stage(self.method, seed, slot)
         width, batch = sum(each.shape[1] for each in placed), self.data.batch or len(placed[0])
         weights = past.finished[-1] if self.begin == "previous" else {}
+        groups = self.against.groups(placed, batch, [self._seed(number + 1) for number in range(len(placed))])
+        if groups is not None:
+            watch.told(f"stage {len(placed) + 1} of {self.stages}: {described(groups)}")
         return Stage(
             method=self.against.method(self.method, width),
             seed=seed,
-            budget=until,
+            slot=slot,
             sampling=self.against.sampling(self.data.sampling),
-            groups=self.against.groups(placed, batch, [self._seed(number + 1) for number in range(len(placed))]),
-            vectors=self.against.vectors(placed),
+            groups=groups,
+            vectors=self.against.vectors(placed, groups) if self.against.tells(self.method) else None,
             weights=weights,
         )
 
@@ -183,6 +200,7 @@ class Multistage(Plan):
                     epoch=reached[1],
                     state=partial(_stated, step, past, reached),
                     kept=partial(_kept, step, done, self.merge) if left else partial(_routed, step, done),
+                    ends=step.number >= step.steps,
                 )
 
     def _seed(self, stage: int) -> int:
@@ -203,8 +221,8 @@ class Multistage(Plan):
     def _before(self, bare: bool = False) -> Iterator[dict[str, Kept]]:
         """The encoders of the runs that are the first stages; bare: as they were before they were trained."""
         roles = {role: self.data.modality[role].label() for role in self._fresh(0)} if self.after else {}
-        for number, path in enumerate(self.after):
-            kept = {role: Kept(one, one.build()) for role, one in self._all_saved(path, roles).items()}
+        for number in range(len(self.after)):
+            kept = {role: Kept(one, one.build()) for role, one in self._all_saved(number, roles).items()}
             nets = {role: one.module for role, one in kept.items()}
             owners = {role: next(own for own in nets if same(nets[own], net)) for role, net in nets.items()}
             if bare:
@@ -213,20 +231,28 @@ class Multistage(Plan):
                 kept = {own: Kept(recipe, recipe.bare.build()) for own, recipe in recipes.items()}
             yield {role: kept[own] for role, own in owners.items()}
 
-    def _all_saved(self, path: str, roles: Mapping[str, str]) -> dict[str, Saved]:
-        """Role -> its encoder in a run."""
-        return {role: self._saved(path, role, kind) for role, kind in roles.items()}
+    def _all_saved(self, number: int, roles: Mapping[str, str]) -> dict[str, Saved]:
+        """Role -> its encoder in one of the runs that are the first stages."""
+        return {role: self._saved(number, role, kind) for role, kind in roles.items()}
 
-    def _saved(self, path: str, role: str, kind: str) -> Saved:
+    def _saved(self, number: int, role: str, kind: str) -> Saved:
         """The encoder of a run; code from outside must be named here, a folder's word does not import it."""
-        own = self.method.encoder_for(role, kind)
+        own, path = self.method.encoder_for(role, kind), self.after[number]
         outside = own is not None and own.seeing(role, kind).bare.foreign
-        return Saved(path=path, encoder=own if outside else None).seeing(role, kind)
+        weights = self.weights[number] if self.weights else None
+        saved = Saved(path=path, weights=weights, encoder=own if outside else None).seeing(role, kind)
+        if saved.encoder is None:
+            raise WrongCall(f"after={path} has weights and does not say of which network: name a run, which does")
+        return saved
 
-    def _placed(self, kept: Mapping[str, Kept], source: Source, engine: Engine, watch: Watch) -> Tensor:
-        role = self.by or next(iter(kept))
+    def _placed(
+        self, number: int, done: Sequence[Mapping[str, Kept]], source: Source, engine: Engine, watch: Watch
+    ) -> Tensor:
+        """Where a stage that is trained places the items."""
+        role = self.by or next(iter(done[number]))
         modality, workers = self.data.modality[role], self.workers(engine)
-        return placed(kept[role], source, role, modality, engine, workers, watch.quarantine)
+        watch.told(f"stage {number + 1} of {self.stages} is trained: placing {len(source):,} items")
+        return placed(done[number][role], source, role, modality, engine, workers, watch)
 
 
 @dataclass(frozen=True)
@@ -235,13 +261,13 @@ class Past:
 
     finished:      the weights of each stage that the run has trained
     steps, epochs: how many they took
-    until:         seconds since the run began at which the stage under way ends; None: its steps tell
+    began:         seconds since the run began at which the stage under way did; None: there is none
     """
 
     finished: list[Weights] = field(default_factory=list)
     steps: int = 0
     epochs: float = 0.0
-    until: float | None = None
+    began: float | None = None
 
     def longer(self, kept: Mapping[str, Kept], steps: int, epochs: float) -> Past:
         """With one more stage."""

@@ -6,7 +6,7 @@ import torch
 
 from ..encoders import Kept
 from ..engine import Engine
-from ..journey import Watch
+from ..journey import Slot, Watch
 from ..sources.base import Source
 from ..training import State
 from .base import Plan, Stage, Training
@@ -20,6 +20,6 @@ class Once(Plan):
         return self.method.keep(self.method.build())
 
     def run(self, source: Source, engine: Engine, watch: Watch, state: State | None = None) -> Training:
-        stage = Stage(self.method, self.seed, self.seconds)
+        stage = Stage(self.method, self.seed, None if self.seconds is None else Slot(self.seconds))
         descent = yield from self.learned(stage, source, engine, watch, state)
         return descent.kept()

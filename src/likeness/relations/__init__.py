@@ -15,3 +15,4 @@ from .pairings import SameLabel as SameLabel
 from .soft import SoftNegatives as SoftNegatives
 from .soft import Weighed as Weighed
 from .transport import Transported as Transported
+from .within import WithinCell as WithinCell

@@ -33,6 +33,7 @@ class Step:
     waited:   seconds since then in which training waited for data
     state:    copies what is needed to go on after this step; ask for it only when a checkpoint is due
     kept:     role -> the encoder as it is now
+    ends:     whether a stage ends with it, after which no step comes for a while
     """
 
     number: int
@@ -45,6 +46,7 @@ class Step:
     waited: float
     state: Callable[[], State]
     kept: Callable[[], dict[str, Kept]]
+    ends: bool = False
 
     @property
     def loss(self) -> float:
