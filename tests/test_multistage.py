@@ -430,3 +430,10 @@ def test_a_first_stage_that_was_replaced_is_not_gone_on_with(tmp_path: Path) -> 
         steps(after=[str(tmp_path / "first/encoder.safetensors")])
     with pytest.raises(WrongCall, match=r"merge=route mixes stages, and stages=1: leave one of the two out"):
         steps(stages=1, merge="route")
+
+
+@pytest.mark.parametrize(("more", "said"), [({}, True), ({"pairing": "softnegatives"}, False)])
+def test_vectors_that_nothing_reads_are_told(more: dict[str, Any], said: bool, tmp_path: Path) -> None:
+    asked = (*{**SHORT, "vectors": "raw", **more}.items(),)
+    session = begin(PICTURES, Call(None, "simclr", asked), tmp_path / "run", resume=False)
+    assert ("vectors=raw: nothing here reads them, as pairing=SoftNegatives would" in session.plan.because) is said

@@ -34,7 +34,7 @@ from ..starting import beginning, shown, shown_to, start_of, taught_by
 from ..stored import vectors_of
 from ..training import AdamW, Adaptation, Descent, Growth, Learner, Optimizer, State, Step
 from ..views import Batch
-from .checks import must_compare, must_meet, must_take, must_take_views, must_teach, takes
+from .checks import must_compare, must_meet, must_take, must_take_views, must_teach, takes, unread_vectors
 
 Training = Generator[Step, None, dict[str, Kept]]  # yields every step, returns the encoders kept
 
@@ -184,7 +184,8 @@ class Plan(Recipe, ABC):
         """What was chosen for this machine and these data when the plan was fitted, and why, in words."""
         data = self.data
         notes = (drawn.note(data.modality[role]) for role, drawn in data.views.items() if role in data.modality)
-        return (*self._because, *shortened(self.method.tree()), *filter(None, notes))
+        unread = unread_vectors(self.method, data.vectors)
+        return (*self._because, *shortened(self.method.tree()), *filter(None, notes), *unread)
 
     @property
     def rounds(self) -> float:

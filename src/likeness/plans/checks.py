@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from ..sources.base import Source, looked
 from ..sources.data import Data, sniffed
 from ..training.course import LEAST
 
+READERS = {"SoftNegatives", "Decorrelated", "Distil"}  # of what is known of each item
 ABOUT = ("mean", "std")  # which differ a little from sample to sample
 
 
@@ -48,6 +50,23 @@ def must_teach(method: Method, vectors: str | None) -> None:
     fields = type(method).model_fields
     if vectors == RAW and "teacher" in fields and getattr(method, "teacher", None) is None:
         raise WrongCall(f"vectors={RAW} are three numbers that no encoder has learned: name one with teacher=RUN")
+
+
+def unread_vectors(method: Method, vectors: str | None) -> tuple[str, ...]:
+    """What to say where vectors of the items were asked for and nothing in the method looks at them."""
+    kinds = set(kinds_in(method.tree()))
+    if vectors is None or kinds & READERS or any(":" in kind for kind in kinds):  # code from outside may
+        return ()
+    return (f"vectors={vectors}: nothing here reads them, as pairing=SoftNegatives would",)
+
+
+def kinds_in(tree: Mapping[str, Any]) -> Iterator[str]:
+    """Every `kind` of a recipe, at any depth."""
+    for name, value in tree.items():
+        if name == "kind":
+            yield value
+        elif isinstance(value, Mapping):
+            yield from kinds_in(value)
 
 
 def must_meet(source: Source, roles: Sequence[str]) -> None:
