@@ -34,7 +34,7 @@ from likeness.journey import Watch
 from likeness.methods import BYOL, DINO, NNCLR, Distil, Method, MoCo, SimCLR, SwAV
 from likeness.methods.tower import OneTower
 from likeness.modalities import Image
-from likeness.objectives import Each, HardNegatives, InfoNCE, Objective, SogCLR, Triplet, VICReg
+from likeness.objectives import Cascade, Each, HardNegatives, InfoNCE, Objective, SogCLR, Triplet, VICReg
 from likeness.objectives.each import Remembered
 from likeness.plans import Once
 from likeness.relations import LabelOrItem, Pairing, SameItem, SameLabel
@@ -170,6 +170,14 @@ def test_the_loss_is_the_mean_over_the_heads_of_each_depth_and_their_joint() -> 
         out = head(read_at)
         total = total + hard(out / out.norm(dim=1, keepdim=True), x.origin.item)
     torch.testing.assert_close(loss(one, parts, {"image": x}), total / 4, rtol=1e-12, atol=0)
+
+
+def test_a_cascade_has_a_piece_for_each_head_and_two_where_there_is_one() -> None:
+    one, two, three = (method(encoder=net, objective=Cascade()) for net in (Depths(encoder=NET), NET, Depths()))
+    assert (one.objective.pieces, two.objective.pieces, three.objective.pieces) == (4, 2, None)
+    parts, asked = one.build(), method(objective=Cascade(pieces=4))
+    assert loss(one, parts, batch()).equal(loss(asked, parts, batch()))
+    assert SimCLR.of(two.tree()).objective == two.objective
 
 
 def test_order_of_rows_means_nothing() -> None:

@@ -17,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 import likeness
-from likeness.encoders import Encoder, Kept, Residual, Saved, Timm
+from likeness.encoders import Depths, Encoder, Kept, NgramBag, Residual, Saved, TextTransformer, Timm
 from likeness.engine import Engine
 from likeness.errors import Failed, WrongCall
 from likeness.folder import write_encoder
 from likeness.methods import Distil
-from likeness.modalities import Image
+from likeness.modalities import Image, Text
+from likeness.modalities.tokens import Hashed, Tokens, Trained
 from likeness.objectives import Align
 from likeness.sources import read
 from likeness.stored import vectors_of
@@ -236,6 +237,45 @@ def test_a_network_of_timm_teaches_with_its_public_weights(tmp_path: Path) -> No
     torch.testing.assert_close(named.teacher.build().eval()(views.data), net.eval()(views.data))
     assert Timm(name="resnet18").public == "timm:resnet18"
     assert Residual().public is None
+
+
+# Texts ----------------------------------------------------------------------------------------------------------------
+
+TEXTS = [f"{who} {what}" for who in ("a cat", "an old dog", "some children") for what in ("sleeps", "sings", "runs")]
+PIECES, GRAMS = Trained(vocabulary=300), Hashed(words=2, buckets=512)
+
+
+def reader(folder: Path, tokens: Tokens) -> str:
+    """A run whose encoder reads texts in these tokens."""
+    modality = Text(tokens=tokens).fitted(TEXTS)
+    small = TextTransformer(dim=16, depth=1, heads=2, tokens=tokens)
+    recipe = NgramBag(dim=16, tokens=tokens) if isinstance(tokens, Hashed) else small
+    filled = recipe.filled(modality.facts)
+    folder.mkdir()
+    write_encoder(folder, {"text": Kept(filled, filled.build())}, {"text": modality})
+    return str(folder)
+
+
+@pytest.mark.parametrize(("tokens", "chosen"), [(PIECES, TextTransformer), (GRAMS, NgramBag)])
+def test_a_student_of_texts_reads_them_as_its_teacher_does(tokens: Tokens, chosen: type, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("\n".join(TEXTS))
+    teacher, words = reader(tmp_path / "teacher", tokens), {"steps": 1, "batch": 4, "workers": 1}
+    run = likeness.train(tmp_path / "lines.txt", "distil", teacher=teacher, out=tmp_path / "run", **words)
+    student = Saved(path=str(run.path)).settled().encoder
+    assert isinstance(student, chosen)
+    assert student.reads["tokens"] == tokens
+    again = likeness.train(tmp_path / "lines.txt", run.path / "recipe.yaml", out=tmp_path / "again")
+    assert (run.path / "encoder.safetensors").read_bytes() == (again.path / "encoder.safetensors").read_bytes()
+
+
+def test_a_student_that_cannot_read_as_its_teacher_does_is_told_which_can(tmp_path: Path) -> None:
+    pieces, grams = (reader(tmp_path / one.label(), one) for one in (PIECES, GRAMS))
+    for teacher, asked, remedy in ((pieces, NgramBag(), "texttransformer"), (grams, Depths(), "ngrambag")):
+        with pytest.raises(WrongCall, match=rf"teacher reads texts as .* encoder=.*{remedy}"):
+            Distil(teacher=Saved(path=teacher), encoder=asked).encoder_for("text", "Text")
+    named = Distil(teacher=Saved(path=pieces), encoder=TextTransformer(dim=8)).encoder_for("text", "Text")
+    assert named == TextTransformer(dim=8, tokens=PIECES)
+    assert Distil(teacher=Saved(path=pieces)).encoder_for("image", "Image") is None
 
 
 # Stored vectors -------------------------------------------------------------------------------------------------------

@@ -40,6 +40,10 @@ def test_the_folder_has_everything(trained: Path) -> None:
     assert load_file(trained / "encoder.safetensors").keys() == Residual(widths=(8, 16)).build().state_dict().keys()
 
 
+def test_whoever_may_read_one_of_its_files_may_read_all(trained: Path) -> None:
+    assert len({path.stat().st_mode for path in trained.rglob("*") if path.is_file()}) == 1
+
+
 def test_every_log_line_has_every_key(trained: Path) -> None:
     events = lines(trained)
     assert [event["step"] for event in events] == [1, 2, 3, 4]

@@ -41,8 +41,8 @@ def sweep(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Tensors by name, in safetensors.
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
+    """Tensors by name, in safetensors. about: words that the file says of itself
 
     Raises:
         Failed: the disk is full, or the folder cannot be written.
@@ -51,11 +51,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
     with replacing(path) as part:
+        part.touch()
+        mode = part.stat().st_mode  # as the umask has it; safetensors makes another file, for the owner alone
         try:
-            save_file(dict(tensors), part)
+            save_file(dict(tensors), part, None if about is None else dict(about))
         except SafetensorError as error:  # it tells the system's number for what went wrong in its text only
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else None, str(error)) from error
+        if part.stat().st_mode != mode:
+            part.chmod(mode)
 
 
 def unwritten(path: Path, error: OSError) -> Failed:

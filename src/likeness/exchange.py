@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .disk import replacing
+from .disk import replacing, write_tensors
 from .encoders import Encoder, Saved, Transformers
 from .encoders.published import LAYERS, Published
 from .errors import Failed
@@ -196,11 +196,8 @@ def _bytes(path: Path, content: bytes) -> Path:
 
 def _tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> Path:
     """transformers asks for the word `pt` in the file."""
-    from safetensors.torch import save_file
-
     own = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    with replacing(path) as part:
-        save_file(own, part, metadata={"format": "pt"})
+    write_tensors(path, own, {"format": "pt"})
     return path
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import torch
@@ -16,6 +16,8 @@ from .base import Objective, Term
 from .each import Remembered, piece
 from .infonce import InfoNCE
 from .matryoshka import mean_of, one_each
+
+FEWEST = 2  # pieces: one has none before it
 
 
 class Cascade(Objective):
@@ -32,8 +34,9 @@ class Cascade(Objective):
 
     objective: Objective = InfoNCE(temperature=0.2)
     """How disobedience is scored, of every piece."""
-    pieces: Annotated[int, Field(ge=2)] = 2
-    """How many pieces of one length a vector is cut into: of embeddings side by side, as many as there are."""
+    pieces: Annotated[int, Field(ge=FEWEST)] | None = None
+    """How many pieces of one length a vector is cut into; null: as many as the method's encoder has heads, and two
+    where it has one, as without depths."""
     temperature: PositiveFloat = 0.1
     """What cosines of the pieces before are divided by; lower looks only at what they take for the same."""
 
@@ -44,12 +47,17 @@ class Cascade(Objective):
             raise ValueError(f"{what}: choose one that does, such as InfoNCE")
         return self
 
+    def filled(self, facts: Mapping[str, Any]) -> Self:
+        heads = facts.get("pieces")
+        return super().filled(facts if heads is None else {**facts, "pieces": max(heads, FEWEST)})
+
     def build(self) -> nn.Module | None:
-        return one_each(self.objective, self.pieces)
+        return one_each(self.objective, self.pieces or FEWEST)
 
     def __call__(self, q: Embeddings, k: Embeddings, relation: Relation, part: Any = None) -> Term:
-        asked = cut(q, self.pieces)
-        keys = asked if q is k else cut(k, self.pieces)
+        many = self.pieces or FEWEST
+        asked = cut(q, many)
+        keys = asked if q is k else cut(k, many)
         once, terms = Remembered(relation), []
         for n, (a, b) in enumerate(zip(asked, keys, strict=True)):
             told = Weighed.by(once, joined(asked[:n]), joined(keys[:n]), self.temperature) if n else once

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...catalogue import catalogue
@@ -39,14 +39,15 @@ def asked(source: str) -> tuple[str, dict[str, Any]]:
     kinds = {spelled(kind): kind for kind in catalogue().choices(BASE)}
     if name.lower() not in kinds:
         raise WrongCall(f"{source}: no data set {name!r} is made{meant(name, kinds)} (there are {', '.join(kinds)})")
+    kind = kinds[name.lower()]
+    fields = catalogue().kind(kind)["fields"]
     given: dict[str, Any] = {"split": split} if colon else {}
     for word in words:
-        key, value = pair(word) if not word.startswith("source=") else tuple(word.split("=", 1))
+        key, value = _pair(source, word, fields)
         if key in given:
             raise WrongCall(f"{source}: {key} is given twice")
         given[key] = value
-    kind = kinds[name.lower()]
-    _must_fit(source, name.lower(), given, catalogue().kind(kind)["fields"])
+    _must_fit(source, name.lower(), given, fields)
     return kind, given
 
 
@@ -75,6 +76,22 @@ def _words(source: str) -> list[str]:
     head, comma, rest = plain.partition(",")
     words = [head, *(KEY.split(rest) if comma else ())]
     return words if nested is None else [*words, source[nested.start() + 1 :]]
+
+
+def _pair(source: str, word: str, fields: Iterable[str]) -> tuple[str, Any]:
+    """KEY=VALUE read; a source's name as it is written."""
+    key, mark, value = word.partition("=")
+    if not word.strip():
+        raise WrongCall(f"{source}: a comma has nothing after it: write KEY=VALUE there, or leave the comma out")
+    if not mark and key.strip() in fields:
+        raise WrongCall(f"{source}: {key.strip()} has no value: write {key.strip()}=VALUE, or leave it out")
+    if not mark or not key.strip():
+        has = f"(it has {', '.join(fields)})"
+        raise WrongCall(f"{source}: {word!r} is no KEY=VALUE{meant(key, fields)} {has}")
+    try:
+        return (key, value) if key == "source" else pair(word)
+    except WrongCall as error:
+        raise WrongCall(f"{source}: {error}") from None
 
 
 def _must_fit(source: str, name: str, given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:

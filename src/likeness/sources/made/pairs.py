@@ -7,13 +7,13 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import Field
 
 from ...modalities.decode import Pixels
 from .. import Columns
 from ..base import Source
 from .base import Generated, Seed, shuffled, uniform, words
-from .trifeature import NAMES, POSE, TEN, Figures, Numbers, values
+from .trifeature import MOST, NAMES, POSE, TEN, Figures, Numbers, values
 
 PARTNER, COUPLES, RENDERS = 4, 5, 6  # what chance is asked for
 TESTED = 5  # a test item to so many that are trained on
@@ -28,7 +28,7 @@ class TrifeaturePairs(Figures):
     colour2, and synergy: yes where texture1 and colour2 are one of ten couples, which takes both pictures to tell.
     """
 
-    pairs: PositiveInt = 10_000
+    pairs: int = Field(10_000, ge=1, le=MOST * TEN**3)
     """Items to train on; a fifth as many are there to test on."""
     biased: bool = False
     """Whether all items to train on are couples; else, and always where tested, one in ten is by chance."""

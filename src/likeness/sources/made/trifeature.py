@@ -8,18 +8,20 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from ...errors import WrongCall
 from ...modalities.decode import Pixels
 from .. import Columns
 from ..base import Source
 from .base import Generated, Made, Seed, Share, Split, shuffled, uniform, words
-from .figures import COLOURS, SHAPES, Pose, figure, textures
+from .figures import COLOURS, FINE, SHAPES, Pose, figure, textures
 
 TEN = 10  # values of each feature
 DESIGN, RENDER, FOLLOW = 1, 2, 3  # what chance is asked for
 POSE = 6  # numbers that a picture takes
+LARGEST = 1024  # pixels a side: drawing one takes some 0.5 GB then, for FINE * FINE samples a pixel
+MOST = 1000  # pictures of a combination: a million in all, whose names and poses are kept
 STEEP = np.pi / 4  # a shape, and its texture, is turned by at most so much
 Part = Annotated[float, Field(ge=0.1, le=0.9)]
 Numbers = NDArray[np.int64]
@@ -39,11 +41,11 @@ class Figures(Made):
     """Which part: train, or test, of which no combination of the three features is in the other."""
     seed: Seed = 0
     """Of the combinations that are kept to test on, and of how each picture is drawn."""
-    side: PositiveInt = Field(112, ge=8)
+    side: int = Field(112, ge=8, le=LARGEST)
     """Side of a picture, in pixels."""
     size: PositiveFloat | None = None
     """Side of the square that a shape is drawn in before it is turned, in pixels; null: four sevenths of `side`."""
-    period: PositiveFloat | None = None
+    period: Annotated[float, Field(ge=1 / FINE)] | None = None
     """After how many pixels a texture repeats; null: 10 of 112."""
     share: Part = 0.8
     """Share of the 1,000 combinations that are trained on. At whole tenths every two values of two features are
@@ -93,7 +95,7 @@ class Trifeature(Figures):
     Colour is easy to learn, shape and texture are not: what is suppressed is seen by probing each of the three.
     """
 
-    renders: PositiveInt = 3
+    renders: int = Field(3, ge=1, le=MOST)
     """Pictures of each combination."""
     correlation: Share = 0.0
     """Probability, in training, that an item has the colour that belongs to its shape; 0: none has, but by chance.
