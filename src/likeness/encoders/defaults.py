@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 
 from ..errors import WrongCall
-from ..modalities.tokens import Hashed, Tokens, Trained
 from .base import Encoder
 from .ngrams import NgramBag
 from .residual import Residual
@@ -34,11 +33,3 @@ def default_encoder(kind: str, device: torch.device, among: Choice = DEFAULTS) -
         raise WrongCall(f"no encoder is known for {kind}: name one with encoder=")
     small, large = among[kind]
     return small if device.type == "cpu" else large
-
-
-def reading(tokens: Tokens) -> NgramBag | TextTransformer:
-    """A network of texts that come in these tokens."""
-    if isinstance(tokens, Hashed):
-        return NgramBag(tokens=tokens)
-    again = isinstance(tokens, Trained)  # what was learned of the texts the modality keeps
-    return TextTransformer(tokens=tokens.model_copy(update={"learned": None}) if again else tokens)

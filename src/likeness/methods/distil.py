@@ -9,12 +9,10 @@ from pydantic import PositiveInt, field_validator
 from torch import Tensor, nn
 
 from ..encoders import Encoder, Saved
-from ..encoders.defaults import reading
+from ..encoders.reading import reading_as
 from ..errors import WrongCall
-from ..modalities.tokens import Hashed, Tokens
 from ..objectives import InfoNCE, Objective, Term
 from ..parts import Parts, Tower, mlp
-from ..recipe import only_from
 from ..stacks import encoded
 from ..views import Batch, Embeddings, Origin, Views, gather
 from .tower import OneTower
@@ -69,31 +67,7 @@ class Distil(OneTower):
         return teacher if teacher is None or teacher.public is None else Saved(path=teacher.public)
 
     def encoder_for(self, role: str, modality: str) -> Encoder | None:
-        """One that reads texts in the teacher's tokens, for both see the same views; of other items as asked for.
-
-        Raises:
-            WrongCall: the one that is asked for reads n-grams where the teacher reads pieces, or the other way round.
-        """
-        asked, tokens = super().encoder_for(role, modality), self._tokens(modality)
-        if tokens is None:
-            return asked
-        would = reading(tokens)
-        if asked is None:
-            return would
-        known = asked.seeing(role, modality)
-        own = known.reads.get("tokens")
-        if own is not None and isinstance(own, Hashed) != isinstance(tokens, Hashed):
-            what = f"{tokens.label()} tokens, and encoder {known.bare.label()} {own.label()} ones"
-            raise WrongCall(f"the teacher reads texts as {what}: take encoder={would.label().lower()}")
-        return asked.model_copy(update={"tokens": would.tokens}) if isinstance(asked, type(would)) else asked
-
-    def _tokens(self, modality: str) -> Tokens | None:
-        """What the teacher reads texts as; None where it reads none, or that is not known."""
-        seen = (self.teacher and self.teacher.seen) or {}
-        if seen.get("kind") != modality or seen.get("tokens") is None:
-            return None
-        with only_from(()):  # a file's words import no code
-            return Tokens.of(seen["tokens"])
+        return reading_as(self.teacher, super().encoder_for(role, modality), role, modality)
 
     def build(self) -> DistilParts:
         assert self.encoder is not None
