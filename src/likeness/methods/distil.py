@@ -4,35 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from pydantic import PositiveInt, field_validator
-from torch import Tensor, nn
+from torch import nn
 
 from ..encoders import Encoder, Saved
 from ..encoders.reading import reading_as
 from ..errors import WrongCall
 from ..objectives import InfoNCE, Objective, Term
 from ..parts import Parts, Tower, mlp
-from ..stacks import encoded
 from ..views import Batch, Embeddings, Origin, Views, gather
+from .teachers import Stored, Teacher
 from .tower import OneTower
-
-
-class Stored(nn.Module):  # vectors of whole items come with the items
-    def forward(self, views: Views, pupil: Tensor) -> Tensor:
-        return views.origin.known["vector"].to(pupil)
-
-
-class Teacher(nn.Module):
-    """A network that teaches and never learns. It follows its pupil's device, and its weights are nobody's to save."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self._net = [net.eval().to(memory_format=torch.channels_last)]  # in a list, so that it is no submodule
-
-    @torch.no_grad()
-    def forward(self, views: Views, pupil: Tensor) -> Tensor:
-        return encoded(views.data, self._net[0].to(pupil))
 
 
 class DistilParts(Parts):
