@@ -126,6 +126,7 @@ def images(items: int = 8, views: int = 2, side: int = 8, seed: int = 0, dtype: 
     item, view = torch.arange(items).repeat(views), torch.arange(views).repeat_interleave(items)
     data = torch.randn(items * views, 3, side, side, generator=source, dtype=torch.float64)
     vector = torch.outer(item + 1.0, torch.arange(1.0, 1 + VECTOR)).square().sin()
+    vector[:, 0] = item % 2  # a cell, to those that read the first number so
     return Views(data.to(dtype), origin(item, view, label=(item % 3).float(), vector=vector.to(dtype)))
 
 
