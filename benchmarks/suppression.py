@@ -1,6 +1,6 @@
 """What contrast leaves unlearned, and what brings it back: probes of every attribute, at equal cost and equal readout.
 
-    python benchmarks/suppression.py trifeature digits cifar10 flowers5 --data VISION --seeds 3
+    python benchmarks/suppression.py trifeature digits tinted cifar10 flowers5 --data VISION --seeds 3
     python benchmarks/suppression.py quick --quick
 
 Every encoder is one job: it is trained once, found again by the fingerprint of its recipe and data, and its features
