@@ -19,7 +19,7 @@ from ..sources.base import Source, looked
 from ..sources.data import Data, sniffed
 from ..training.course import LEAST
 
-READERS = {"SoftNegatives", "Decorrelated", "Distil"}  # of what is known of each item
+READERS = {"SoftNegatives", "WithinCell", "Decorrelated", "Distil"}  # of what is known of each item
 ABOUT = ("mean", "std")  # which differ a little from sample to sample
 
 

@@ -38,6 +38,4 @@ def placed(
                 watch.pause()
             found = encoded(stack.to(engine.device), module)
             vectors[torch.from_numpy(rows)] = F.normalize(found.float(), dim=1).cpu()
-    if engine.world == 1:
-        return vectors.clone()
-    return all_rows(vectors.to(engine.device)).cpu().clone()
+    return vectors if engine.world == 1 else all_rows(vectors.to(engine.device)).cpu()
