@@ -22,6 +22,7 @@ from likeness.api import Call, begin
 from likeness.encoders import Depths, Residual
 from likeness.errors import Failed, Interrupted, WrongCall
 from likeness.journey import Slot
+from likeness.methods import MoCo
 from likeness.plans import Cells, Multistage
 from likeness.plans.cells import clustered, crossed, described, pooled
 
@@ -370,21 +371,20 @@ def test_roles_that_share_an_encoder_share_it_in_stages_that_exist(tmp_path: Pat
     assert one.encoder is other.encoder
 
 
-def test_what_a_queue_remembers_of_other_cells_is_no_negative() -> None:
-    seen = []
+def test_what_a_queue_remembers_of_other_cells_is_no_negative(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, loss = [], MoCo.loss
 
-    class Looking(likeness.methods.MoCo):
-        def loss(self, parts: Any, batch: Any) -> Any:
-            past, (one, _) = parts.queue.read(), self.seen(batch).split(2)
-            if "vector" in one.origin.known:
-                weight = self.pairing(one, past).only_negatives().dense()[1]
-                cell, other = one.origin.known["vector"], past.origin.known["vector"]
-                assert weight.bool().equal((cell == other.T) & (one.origin.item[:, None] != past.origin.item))
-                seen.append((int(weight.sum()), weight.numel()))
-            return super().loss(parts, batch)
+    def looking(method: MoCo, parts: Any, batch: Any) -> Any:
+        past, (one, _) = parts.queue.read(), method.seen(batch).split(2)
+        if "vector" in one.origin.known:
+            weight = method.pairing(one, past).only_negatives().dense()[1]
+            cell, other = one.origin.known["vector"], past.origin.known["vector"]
+            assert weight.bool().equal((cell == other.T) & (one.origin.item[:, None] != past.origin.item))
+            seen.append((int(weight.sum()), weight.numel()))
+        return loss(method, parts, batch)
 
-    method = Looking(encoder=Residual(widths=(8, 16)), projection=(16, 8), queue=24)
-    steps(Multistage(method=method, against=Cells(clusters=2)), steps=6)
+    monkeypatch.setattr(MoCo, "loss", looking)
+    steps(method="moco", queue=24, clusters=2, steps=6)
     compared, asked = map(sum, zip(*seen, strict=True))
     assert 0 < compared < asked
     with pytest.raises(WrongCall, match=r"vectors=raw and against=Cells both tell of each item"):

@@ -84,7 +84,8 @@ def _shelves(book: Catalogue, shelves: dict[str, list[str]]) -> Table:
         for n, name in enumerate(names):
             about = book.recipes[name] if shelf == "recipes" else book.kinds[name]
             score = f"kNN {found['knn'][0]:.1f}" if (found := about.get("measured")) else ""
-            table.add_row(f" {shelf if n == 0 else ''}", f"[bold]{name}[/]", score, about["help"].splitlines()[0])
+            told = about["help"].partition("\n")[0]  # empty where code from outside says nothing
+            table.add_row(f" {shelf if n == 0 else ''}", f"[bold]{name}[/]", score, told)
     return table
 
 
