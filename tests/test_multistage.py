@@ -383,8 +383,9 @@ def test_what_a_queue_remembers_of_other_cells_is_no_negative(monkeypatch: pytes
             seen.append((int(weight.sum()), weight.numel()))
         return loss(method, parts, batch)
 
-    monkeypatch.setattr(MoCo, "loss", looking)
-    steps(method="moco", queue=24, clusters=2, steps=6)
+    with monkeypatch.context() as patched:
+        patched.setattr(MoCo, "loss", looking)
+        steps(method="moco", queue=24, clusters=2, steps=6)
     compared, asked = map(sum, zip(*seen, strict=True))
     assert 0 < compared < asked
     with pytest.raises(WrongCall, match=r"vectors=raw and against=Cells both tell of each item"):
