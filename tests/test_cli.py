@@ -262,6 +262,7 @@ def test_embedding_goes_on_where_it_was_killed(trained: Path, shapes: Path, tmp_
 
 
 def test_show_lists_everything_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    catalogue.cache_clear()  # as in a new process: what other tests plugged in is gone
     code, out, _ = said(capsys, "show", "--json")
     shelves = json.loads(out)
     assert code == 0
