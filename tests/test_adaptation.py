@@ -305,3 +305,9 @@ def test_more_than_an_encoder_has_is_refused(asked: dict[str, int], file: Path) 
     name, value = next(iter(asked.items()))
     with pytest.raises(WrongCall, match=f"{name}={value}"):
         descent(file, Adaptation(**asked))
+
+
+def test_more_layers_than_there_are_leave_no_folder_behind(trained: Path, shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongCall, match="last=99: the encoder has 3 layers"):
+        likeness.train(shapes, start=str(trained), last=99, out=tmp_path / "run", **SETTINGS)
+    assert not (tmp_path / "run").exists()

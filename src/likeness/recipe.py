@@ -68,9 +68,20 @@ class Recipe(BaseModel):
         return cls.__name__ if ours else f"{cls.__module__}:{cls.__name__}"
 
     @property
+    def reads_vectors(self) -> bool:
+        """Whether it looks at what is known of each item: `vectors`, or what earlier stages say."""
+        return False
+
+    @property
     def foreign(self) -> bool:
         """Whether it, or a recipe that it holds, is code from outside this package."""
-        return ":" in self.label() or any(_foreign(value) for _, value in self)
+        return any(":" in each.label() for each in self.held())
+
+    def held(self) -> Iterator[Recipe]:
+        """It, and every recipe that it holds, at any depth."""
+        yield self
+        for _, value in self:
+            yield from _held(value)
 
     @classmethod
     def kind(cls, name: str) -> type[Self]:
@@ -262,8 +273,9 @@ def _said(error: Any, kind: type[Recipe]) -> str:
     return f"{place}: {message[:1].lower()}{message[1:]}{shown}"
 
 
-def _foreign(value: Any) -> bool:
+def _held(value: Any) -> Iterator[Recipe]:
     if isinstance(value, Recipe):
-        return value.foreign
-    held = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else ()
-    return any(map(_foreign, held))
+        yield from value.held()
+        return
+    for each in value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else ():
+        yield from _held(each)

@@ -21,6 +21,7 @@ from .engine import Engine, agreed, lost, wished
 from .errors import Failed, Interrupted
 from .folder import joined, write_encoder, write_json
 from .forgetting import Forgotten, forgotten
+from .heap import freed_kept
 from .journey import Watch
 from .layout import CALL, CHECKPOINT, FINISHED, HOLDOUT, METRICS, QUARANTINE, RECIPE, SPACE, UNTRAINED
 from .live import Look, Probe
@@ -103,7 +104,7 @@ class Session:
         try:
             self.prepare()
             try:
-                with asked_to_stop(self.watch.stop) as stop:
+                with asked_to_stop(self.watch.stop) as stop, freed_kept(self.engine.device):
                     yield from self._events(stop)
             finally:
                 if self.engine.leads:

@@ -48,6 +48,10 @@ class Distil(OneTower):
         """A network that is only named teaches with its published weights: with random ones it knows nothing."""
         return teacher if teacher is None or teacher.public is None else Saved(path=teacher.public)
 
+    @property
+    def reads_vectors(self) -> bool:
+        return self.teacher is None
+
     def encoder_for(self, role: str, modality: str) -> Encoder | None:
         return reading_as(self.teacher, super().encoder_for(role, modality), role, modality)
 

@@ -51,6 +51,10 @@ class Decorrelated(Objective):
             raise ValueError(f"objective {self.objective.label()} reads assignments: choose one that reads vectors")
         return self
 
+    @property
+    def reads_vectors(self) -> bool:
+        return True
+
     def build(self) -> nn.Module | None:
         return self.objective.build()
 

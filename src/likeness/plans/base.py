@@ -140,6 +140,8 @@ class Plan(Recipe, ABC):
         must_meet(source, [*chain(*towers)][:PAIR])
         known: dict[str, Any] = {"data": data, "method": method, "budget": budget}
         if saved is not None:
+            if self.adapt.last is not None:
+                self.adapt.must_reach(method.keep(method.build()).values())
             asked = {"fresh": saved.fresh, "lora": saved.lora}
             known |= {"start": saved.path, "adapt": self.adapt.model_copy(update=asked)}
         return self.model_copy(update=known)._with_views_that_fit()._with_room(source, engine)

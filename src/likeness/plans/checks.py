@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, pairwise
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +18,6 @@ from ..sources.base import Source, looked
 from ..sources.data import Data, sniffed
 from ..training.course import LEAST
 
-READERS = {"SoftNegatives", "WithinCell", "Decorrelated", "Distil"}  # of what is known of each item
 ABOUT = ("mean", "std")  # which differ a little from sample to sample
 
 
@@ -54,19 +52,9 @@ def must_teach(method: Method, vectors: str | None) -> None:
 
 def unread_vectors(method: Method, vectors: str | None) -> tuple[str, ...]:
     """What to say where vectors of the items were asked for and nothing in the method looks at them."""
-    kinds = set(kinds_in(method.tree()))
-    if vectors is None or kinds & READERS or any(":" in kind for kind in kinds):  # code from outside may
+    if vectors is None or method.foreign or any(recipe.reads_vectors for recipe in method.held()):  # foreign code may
         return ()
     return (f"vectors={vectors}: nothing here reads them, as pairing=SoftNegatives would",)
-
-
-def kinds_in(tree: Mapping[str, Any]) -> Iterator[str]:
-    """Every `kind` of a recipe, at any depth."""
-    for name, value in tree.items():
-        if name == "kind":
-            yield value
-        elif isinstance(value, Mapping):
-            yield from kinds_in(value)
 
 
 def must_meet(source: Source, roles: Sequence[str]) -> None:

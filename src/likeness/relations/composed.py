@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .base import Cells, Compared, Pairs, Relation, Tile, ones_but
+from .base import TILE, Cells, Compared, Pairs, Relation, Tile, ones_but
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,27 @@ def _ones(weight: Tensor | None, beside: Tensor | None, rows: slice, columns: sl
 
 
 @dataclass(frozen=True)
-class Positives(Relation):
-    """A relation without its negatives: only keys that belong to a query are compared with it."""
+class Reweighed(Relation):
+    """A relation whose negatives weigh otherwise; who belongs with whom stays as it is."""
 
     whole: Relation
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.whole.shape
+
+    def positives(self) -> Pairs | None:
+        return self.whole.positives()
+
+    def totals(self, tile: int = TILE) -> Tensor:
+        return self.whole.totals(tile)
+
+    def only_positives(self) -> Relation:
+        return self.whole.only_positives()
+
+
+class Positives(Reweighed):
+    """A relation without its negatives: only keys that belong to a query are compared with it."""
 
     def block(self, rows: slice, columns: slice) -> Tile:
         target, weight = self.whole.block(rows, columns)
@@ -123,9 +136,6 @@ class Positives(Relation):
         if few is None or found is None:
             return None
         return Compared(slice(0, 0), (few[0][:0], few[1][:0]), few[:2])
-
-    def positives(self) -> Pairs | None:
-        return self.whole.positives()
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from ..errors import WrongCall
 from ..views import Embeddings, Origin
-from .base import TILE, Pairs, Relation, Tile, tiles
-from .composed import Negatives
+from .base import TILE, Relation, Tile, tiles
+from .composed import Negatives, Reweighed
 from .pairings import Pairing, SameItem
 
 ACCELERATOR_TILE = 4096  # launching kernels costs more there than 64 MB
@@ -39,6 +39,10 @@ class SoftNegatives(Pairing):
     """What cosines of earlier vectors are divided by: lower looks at the most alike only, as in small cells. If it is
     too low, what the earlier encoder saw is not learned at all."""
 
+    @property
+    def reads_vectors(self) -> bool:
+        return True
+
     def __call__(self, q: Embeddings, k: Embeddings) -> Weighed:
         a, b = (vectors(z.origin, f"{self.label()} weighs by vectors") for z in (q, k))
         return Weighed.by(self.pairing(q, k), a, b, self.temperature)
@@ -48,13 +52,12 @@ class SoftNegatives(Pairing):
 
 
 @dataclass(frozen=True)
-class Weighed(Relation):
+class Weighed(Reweighed):
     """A relation whose negatives weigh by vectors of their own, in each row 1 in the mean. Tables are made in tiles.
 
     q, k: (N, D) and (M, D), whose products are cosine / temperature; a row of zeros is unknown
     """
 
-    whole: Relation
     q: Tensor
     k: Tensor
 
@@ -62,10 +65,6 @@ class Weighed(Relation):
     def by(cls, whole: Relation, q: Tensor, k: Tensor, temperature: float) -> Weighed:
         """q, k: (N, D) and (M, D) of any length, NaN where nothing is known; no gradient passes through them."""
         return cls(whole, *(_directions(z.detach()) / temperature**0.5 for z in (q, k)))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.whole.shape
 
     def block(self, rows: slice, columns: slice) -> Tile:
         target, weight = self.whole.block(rows, columns)
@@ -78,15 +77,6 @@ class Weighed(Relation):
             return factors
         weight = self.whole.weights(rows, columns)
         return torch.where(met > 0, met * factors, 1 if weight is None else weight)
-
-    def positives(self) -> Pairs | None:
-        return self.whole.positives()
-
-    def totals(self, tile: int = TILE) -> Tensor:
-        return self.whole.totals(tile)
-
-    def only_positives(self) -> Relation:
-        return self.whole.only_positives()
 
     @property
     def T(self) -> Weighed:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..views import Embeddings
-from .base import Pairs, Relation, Tile
+from .base import Tile
+from .composed import Reweighed
 from .pairings import Pairing, SameItem
 from .soft import vectors
 
@@ -26,6 +27,10 @@ class WithinCell(Pairing):
     pairing: Pairing = SameItem()
     """Who belongs with whom."""
 
+    @property
+    def reads_vectors(self) -> bool:
+        return True
+
     def __call__(self, q: Embeddings, k: Embeddings) -> Within:
         a, b = (vectors(z.origin, f"{self.label()} looks at cells")[:, 0] for z in (q, k))
         return Within(self.pairing(q, k), a, b)
@@ -35,30 +40,16 @@ class WithinCell(Pairing):
 
 
 @dataclass(frozen=True)
-class Within(Relation):
+class Within(Reweighed):
     """A relation without the negatives that lie in other cells.
 
     q_cell, k_cell: (N,) and (M,), NaN where it is not known
     """
 
-    whole: Relation
     q_cell: Tensor
     k_cell: Tensor
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.whole.shape
 
     def block(self, rows: slice, columns: slice) -> Tile:
         target, weight = self.whole.block(rows, columns)
         a, b = self.q_cell[rows, None], self.k_cell[columns]
         return target, weight * ((target > 0) | (a == b) | a.isnan() | b.isnan())
-
-    def positives(self) -> Pairs | None:
-        return self.whole.positives()
-
-    def totals(self, *tile: int) -> Tensor:
-        return self.whole.totals(*tile)
-
-    def only_positives(self) -> Relation:
-        return self.whole.only_positives()

@@ -58,12 +58,17 @@ class Adaptation(Recipe):
         """Of the recipe's learning rate that the last layer has."""
         return self.rate or (RATE if self.lora is None else LORA_RATE)
 
-    def hold(self, kept: Iterable[Kept]) -> None:
-        """Let layers that shall not learn stand still: no gradients, and as in evaluation (running statistics).
+    def must_reach(self, kept: Iterable[Kept]) -> None:
+        """Refuse to let more layers learn than there are.
 
         Raises:
-            WrongCall: more layers are asked for than there are.
+            WrongCall: naming how many there are.
         """
+        for one in started(kept):
+            self._held(one.module)
+
+    def hold(self, kept: Iterable[Kept]) -> None:
+        """Let layers that shall not learn stand still: no gradients, and as in evaluation (running statistics)."""
         for one in started(kept):
             for layer in self._held(one.module):
                 for weight in layer.parameters:
