@@ -154,7 +154,7 @@ def test_what_differs_is_refused(shell: Shell, tmp_path: Path, shapes: Path) -> 
     shutil.copytree(shapes, data)
     interrupted(shell, words(data), signal.SIGKILL)
     refused = [
-        (["train", data, "steps=17", "--out", "run", "--resume"], ["overrides", "steps", "another --out"]),
+        (["train", data, "steps=17", "--out", "run", "--resume"], ["begun with steps=16, not steps=17", "another --out"]),
         (["train", data, "--seed", "1", "--out", "run", "--resume"], ["seed"]),
         (["train", data, "simclr", "--out", "run", "--resume"], ["recipe", "simclr"]),
         (["train", data, "--out", "run"], ["run holds a run already", "--resume", "another --out"]),
@@ -167,7 +167,7 @@ def test_what_differs_is_refused(shell: Shell, tmp_path: Path, shapes: Path) -> 
     line = shell("train", data, "--out", "run", "--resume").failed(2)
     assert "has changed since run was begun" in line
     (data / "red" / "new.png").unlink()
-    assert shell("train", f"{data}/", "--out", "run", "--resume").code == 0
+    assert shell("train", f"{data}/", "steps=16", "--out", "run", "--resume").code == 0  # it may say less
 
 
 def test_a_file_where_a_run_should_be(shell: Shell, shapes: Path) -> None:

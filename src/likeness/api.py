@@ -245,12 +245,19 @@ def _earlier(out: Path, call: Call) -> Path | None:
     if not (out / CALL).exists() or not (out / RECIPE).exists():
         return None
     then, now = json.loads((out / CALL).read_text()), json.loads(json.dumps(call.tree()))
-    for name, value in now.items():
-        if value and value != then[name] and name != "source":  # the listing tells whether the source is another
-            raise WrongCall(
-                f"{out} was begun with {name} {then[name]}, not {value}: leave it out, or name another --out"
-            )
+    before, asked = _flat(then), _flat(now)
+    other = [name for name in asked if asked[name] != before.get(name)]  # the listing tells of another source
+    if other:
+        was = ", ".join(f"{name}={before[name]}" if name in before else f"no {name}" for name in other)
+        said = ", ".join(f"{name}={asked[name]}" for name in other)
+        raise WrongCall(f"{out} was begun with {was}, not {said}: leave it out, or name another --out")
     return out
+
+
+def _flat(call: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call asks for, source aside, name by name as a shell has it."""
+    whole = {"recipe": call["recipe"], "columns": call["columns"], "exclude": ",".join(call["exclude"])}
+    return {name: value for name, value in whole.items() if value} | dict(call["overrides"])
 
 
 def _suited(plan: Plan, kept: Source, engine: Engine, module: nn.Module | None) -> Plan:
