@@ -154,7 +154,7 @@ def test_what_differs_is_refused(shell: Shell, tmp_path: Path, shapes: Path) -> 
     shutil.copytree(shapes, data)
     interrupted(shell, words(data), signal.SIGKILL)
     refused = [
-        (["train", data, "steps=17", "--out", "run", "--resume"], ["begun with steps=16, not steps=17", "another --out"]),
+        (["train", data, "steps=17", "--out", "run", "--resume"], ["with steps=16, not steps=17", "another --out"]),
         (["train", data, "--seed", "1", "--out", "run", "--resume"], ["seed"]),
         (["train", data, "simclr", "--out", "run", "--resume"], ["recipe", "simclr"]),
         (["train", data, "--out", "run"], ["run holds a run already", "--resume", "another --out"]),
