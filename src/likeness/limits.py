@@ -64,7 +64,7 @@ def _out_of_range(value: Any, schema: Mapping[str, Any]) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return "expected a finite number"
     broken = [
-        f"{word} {schema[name]:g}"
+        f"{word} {schema[name]:,.9g}"
         for name, (word, holds) in BOUNDS.items()
         if name in schema and not holds(value, schema[name])
     ]
