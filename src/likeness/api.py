@@ -256,7 +256,8 @@ def _earlier(out: Path, call: Call) -> Path | None:
 
 def _flat(call: Mapping[str, Any]) -> dict[str, Any]:
     """What a call asks for, source aside, name by name as a shell has it."""
-    whole = {"recipe": call["recipe"], "columns": call["columns"], "exclude": ",".join(call["exclude"])}
+    columns = ",".join("=".join(pair) for pair in call["columns"].items())
+    whole = {"recipe": call["recipe"], "columns": columns, "exclude": ",".join(call["exclude"])}
     return {name: value for name, value in whole.items() if value} | dict(call["overrides"])
 
 

@@ -11,7 +11,7 @@ import torch
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # parameters of glibc's mallopt(3)
 KEEPING = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 64 << 20}
-USUAL = {MMAP_MAX: 1 << 16, TRIM_THRESHOLD: 64 << 20, TOP_PAD: 0}  # the threshold that glibc would come to by itself
+USUAL = {MMAP_MAX: 1 << 16, TRIM_THRESHOLD: 64 << 20, TOP_PAD: 128 << 10}  # its threshold comes to so much by itself
 OWN = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")  # settings of the user's, which stand
 
 
@@ -21,7 +21,7 @@ def freed_kept(device: torch.device) -> Iterator[None]:
 
     Every step frees what it kept for its gradients, and glibc hands pieces that large back to the kernel, which
     clears each page anew when the next step asks: thousands of page faults a step, a seventh of the CPU time of a
-    small network (benchmarks/heap.py). No more memory is taken than at the fullest moment. Nothing is done for
+    small network (benchmarks/heap.py). What is held is what the fullest moment took. Nothing is done for
     accelerators, which have allocators of their own, with another C library, or where the user has tuned this one.
     """
     libc = ctypes.CDLL(None) if os.name == "posix" else None
