@@ -26,7 +26,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import, at its top or inside a function, only what stands before it here.
 ORDER = """
     errors
-    cache disk headroom layout limits weights hubfolder whereabouts recipe describe keyvalue usual catalogue
+    cache disk headroom heap layout limits weights hubfolder whereabouts recipe describe keyvalue usual catalogue
     engine accelerator chance stacks chunks views parts
     relations objectives
     modalities encoders sources

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,11 +25,11 @@ def freed_kept(device: torch.device) -> Iterator[None]:
     small network (benchmarks/heap.py). What is held is what the fullest moment took. Nothing is done for
     accelerators, which have allocators of their own, with another C library, or where the user has tuned this one.
     """
-    libc = ctypes.CDLL(None) if os.name == "posix" else None
     tuned = any(name.startswith(OWN) for name in os.environ)
-    if device.type != "cpu" or tuned or libc is None or not hasattr(libc, "mallopt"):
+    if device.type != "cpu" or tuned or platform.libc_ver()[0] != "glibc":
         yield
         return
+    libc = ctypes.CDLL(None)
     try:
         for name, value in KEEPING.items():
             libc.mallopt(name, value)
