@@ -20,8 +20,8 @@ from typing import Any
 from unittest.mock import patch
 
 SOURCE = "made:trifeature:train,renders=1,side=56,seed=0"
-FIELDS: dict[str, Any] = {"encoder": {"kind": "plainnet:Plain"}, "size": 32, "batch": 128, "device": "cpu"}
-EPOCHS = 4
+FIELDS: dict[str, Any] = {"encoder": {"kind": "plainnet:Plain"}, "size": 40, "batch": 256, "device": "cpu"}
+EPOCHS = 16
 RESULT = Path(__file__).parent / "results" / "heap.json"
 
 

@@ -21,7 +21,7 @@ def freed_kept(device: torch.device) -> Iterator[None]:
     """Within, tensors on the CPU that are freed are used again; at the end the memory goes back to the system.
 
     Every step frees what it kept for its gradients, and glibc hands pieces that large back to the kernel, which
-    clears each page anew when the next step asks: thousands of page faults a step, a seventh of the CPU time of a
+    clears each page anew when the next step asks: thousands of page faults a step, a tenth of the CPU time of a
     small network (benchmarks/heap.py). What is held is what the fullest moment took. Nothing is done for
     accelerators, which have allocators of their own, with another C library, or where the user has tuned this one.
     """
