@@ -67,7 +67,12 @@ def main() -> None:
         name: {each: statistics.median(row[each] for row in rows) for each in rows[0]} for name, rows in found.items()
     }
     faster = [round(x, 2) for x in (statistics.median(ratios), min(ratios), max(ratios))]
-    whole = {"command": "python benchmarks/heap.py", "medians": medians, "freed / kept": faster, "runs": found}
+    whole = {
+        "command": f"python benchmarks/heap.py --pairs {call.pairs}",
+        "medians": medians,
+        "freed / kept": faster,
+        "runs": found,
+    }
     RESULT.write_text(json.dumps(whole, indent=1) + "\n")
     for name, line in medians.items():
         print(name, line)

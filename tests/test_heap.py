@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from likeness.heap import OWN
+
 PROGRAM = """
 import json, resource, torch
 from pathlib import Path
@@ -33,7 +35,8 @@ print(json.dumps(found | {"ended": resident()}))
 
 
 def told(device: str, **environment: str) -> dict[str, int]:
-    program, given = PROGRAM.replace("DEVICE", device), os.environ | environment
+    program = PROGRAM.replace("DEVICE", device)
+    given = {name: value for name, value in os.environ.items() if not name.startswith(OWN)} | environment
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=given)
     return json.loads(done.stdout)
 
