@@ -79,3 +79,5 @@ def test_other_items_of_the_same_names_have_their_own():
 def test_they_are_nothing_to_distil():
     with pytest.raises(WrongCall, match="vectors=raw are three numbers that no encoder has learned: name one with"):
         next(likeness.steps(PICTURES, "distil", vectors="raw", steps=1))
+    with pytest.raises(WrongCall, match="vectors=rwa is neither a file nor raw; did you mean 'raw'"):
+        next(likeness.steps(PICTURES, "simclr", vectors="rwa", steps=1))

@@ -304,6 +304,9 @@ def test_a_relation_that_is_asked_again_says_the_same(pairing: Pairing) -> None:
 def test_what_cannot_be_cut_is_refused() -> None:
     with pytest.raises(WrongCall, match="Swapped reads assignments"):
         Objective.of({"kind": "Each", "objective": "Swapped"})
+    for outer in ("Each", "Cascade"):
+        with pytest.raises(WrongCall, match=f"objective Cascade cuts vectors as {outer} does: take one"):
+            Objective.of({"kind": outer, "objective": "Cascade"})
     with pytest.raises(WrongCall, match=r"pieces=5 .* vectors have 12 numbers"):
         asked(Each(pieces=5), pairs(ITEMS, dim=12))
 

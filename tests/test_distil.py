@@ -273,6 +273,9 @@ def test_a_student_that_cannot_read_as_its_teacher_does_is_told_which_can(tmp_pa
     for teacher, asked, remedy in ((pieces, NgramBag(), "texttransformer"), (grams, Depths(), "ngrambag")):
         with pytest.raises(WrongCall, match=rf"teacher reads texts as .* encoder=.*{remedy}"):
             Distil(teacher=Saved(path=teacher), encoder=asked).encoder_for("text", "Text")
+    other = NgramBag(tokens=Hashed(buckets=512))
+    with pytest.raises(WrongCall, match=r"encoder\.tokens are others than those that the teacher reads"):
+        Distil(teacher=Saved(path=grams), encoder=other).encoder_for("text", "Text")
     named = Distil(teacher=Saved(path=pieces), encoder=TextTransformer(dim=8)).encoder_for("text", "Text")
     assert named == TextTransformer(dim=8, tokens=PIECES)
     assert Distil(teacher=Saved(path=pieces)).encoder_for("image", "Image") is None

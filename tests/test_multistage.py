@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 import likeness
 from likeness.api import Call, begin
-from likeness.encoders import Depths, Residual
+from likeness.encoders import Depths, Joined, Residual
 from likeness.errors import Failed, Interrupted, WrongCall
 from likeness.journey import Slot
 from likeness.methods import MoCo
@@ -47,6 +47,11 @@ def vectors(*angles: float) -> torch.Tensor:
 
 def steps(recipe: Any = "mcl", data: Any = PICTURES, **fields: Any) -> list[Any]:
     return list(likeness.steps(data, recipe, **{**SHORT, **fields}))
+
+
+def spread_of(x: torch.Tensor) -> float:
+    """Squared distances from the mean, added up."""
+    return float((x.double() - x.double().mean(0)).square().sum())
 
 
 def only(kept: Any) -> Any:
@@ -89,7 +94,7 @@ class TestCells:
         assert set(pooled(np.array([0, 1, 2]), vectors(0, 10, 20), least=9)) == {0}
         assert set(pooled(np.array([-1, -1]), vectors(0, 10), least=9)) == {-1}
 
-    def test_the_smallest_joins_the_nearest_mean_until_none_is_too_small(self):
+    def test_the_smallest_joins_the_one_at_wards_least_cost_until_none_is_too_small(self):
         rng = np.random.default_rng(0)
         placed = F.normalize(torch.from_numpy(rng.normal(size=(300, 5))), dim=1).float()
         cells = rng.choice(40, 300, p=rng.dirichlet(np.full(40, 0.7)))
@@ -97,15 +102,34 @@ class TestCells:
         members = {cell: [*np.flatnonzero(cells == cell)] for cell in range(cells.max() + 1)}
         while min(map(len, members.values())) < 6:
             small = members.pop(min(members, key=lambda cell: (len(members[cell]), cell)))
-            means = {cell: placed[rows].double().mean(0) for cell, rows in members.items()}
-            own = placed[small].double().mean(0)
-            members[min(means, key=lambda cell: float((means[cell] - own).square().sum()))] += small
+            spread = {
+                cell: spread_of(placed[[*rows, *small]]) - spread_of(placed[rows]) for cell, rows in members.items()
+            }
+            members[min(spread, key=lambda cell: spread[cell])] += small
         found = pooled(cells, placed, least=6)
         assert {tuple(np.flatnonzero(found == cell)) for cell in set(found)} == {
             tuple(sorted(rows)) for rows in members.values()
         }
         sizes = sorted(map(len, members.values()))
-        assert described(found) == f"{len(sizes)} cells of {sizes[0]} to {sizes[-1]} items"
+        assert described(found, 6) == f"{len(sizes)} cells of {sizes[0]} to {sizes[-1]} items"
+
+    def test_no_cell_swallows_what_two_stages_tell_apart(self):
+        rng = np.random.default_rng(0)
+        told, means = [rng.integers(0, 10, 2400) for _ in range(2)], rng.normal(size=(2, 10, 64))
+        items = [mean[one] + 0.3 * rng.normal(size=(2400, 64)) for one, mean in zip(told, means, strict=True)]
+        placed = torch.cat([F.normalize(torch.from_numpy(each), dim=1) for each in items], 1).float()
+        sizes = np.bincount(pooled(crossed(told), placed, least=240))
+        assert sizes.min() >= 240
+        assert sizes.max() < 1200
+
+    def test_where_a_batch_holds_several_cells_it_is_said(self):
+        cells = np.repeat([0, 1, 2], [10, 12, 14])
+        mixed = (
+            "3 cells of 10 to 14 items, smaller than a batch of 32, which so mixes several: batch=12 keeps them apart"
+        )
+        assert described(cells, 32) == mixed
+        assert described(cells, 12) == "3 cells of 10 to 14 items"
+        assert described(np.zeros(9, dtype=int), 4).startswith("one cell, of all items: this stage learns as the first")
 
     def test_the_released_code_looks_at_the_last_stage_alone(self):
         placed = [vectors(0, 90, 0, 90), vectors(0, 0, 90, 90)]
@@ -239,10 +263,16 @@ def test_a_module_of_ones_own_is_trained_once_a_stage(tmp_path: Path) -> None:
         ({"stages": 1, "after": ["x"]}, "ask for one more"),
         ({"after": ["x"], "begin": "previous"}, "leave out after="),
         ({"by": "text"}, "no encoder of that role"),
+        ({"stages": 10**9}, "stages=1,000,000,000 of .* MB each take .* GB of memory are free: ask for fewer"),
+        ({"sampling": "distinct"}, "sampling=Distinct and against=Cells both say who shares a batch"),
+        ({"method": "triplet", "against": "soft"}, "objective Triplet of SimCLR weighs no negatives"),
         ({"router": 0.5}, "router=0.5 is how long a router is trained, and merge=concatenate has none"),
         ({"method": "swav", "against": "uncorrelated"}, "SwAV compares no vectors, which against=Uncorrelated changes"),
-        ({"against": "soft", "objective": {"kind": "Each", "objective": "Align"}}, "SimCLR weighs no negatives"),
-        ({"against": "soft", "objective": {"kind": "Matryoshka", "objective": "Align"}}, "SimCLR weighs no negatives"),
+        ({"against": "soft", "objective": {"kind": "Each", "objective": "Align"}}, "of SimCLR weighs no negatives"),
+        (
+            {"against": "soft", "objective": {"kind": "Matryoshka", "objective": "Align"}},
+            "of SimCLR weighs no negatives",
+        ),
     ],
 )
 def test_what_cannot_be_is_told(fields, said):
@@ -325,6 +355,10 @@ def test_runs_of_another_modality_are_refused(tmp_path: Path) -> None:
         steps(after=[str(first.path)])
     with pytest.raises(WrongCall, match=r"first was trained on text, and 'image' is image"):
         next(likeness.steps(PICTURES, "simclr", start=str(first.path), **how))
+    with pytest.raises(WrongCall, match=r"first was trained on text, and the source holds image: name a run of that"):
+        next(likeness.steps(PICTURES, "distil", teacher=str(first.path), **how))
+    with pytest.raises(WrongCall, match=r"made for another kind of data than text; .*encoders.text="):
+        next(likeness.steps(texts, "simclr", encoder="residual", **how))
 
 
 def test_waiting_is_a_share_in_every_stage(tmp_path: Path) -> None:
@@ -335,8 +369,8 @@ def test_waiting_is_a_share_in_every_stage(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"method": "byol"}, "BYOL weighs no negatives, which against=Soft changes: take Cells"),
-        ({"method": "swav"}, "SwAV weighs no negatives"),
+        ({"method": "byol"}, "objective Align of BYOL weighs no negatives, which against=Soft changes: take Cells"),
+        ({"method": "swav"}, "of SwAV weighs no negatives"),
         ({"pairing": "softnegatives", "vectors": "raw"}, "vectors=raw and against=Soft both tell of each item"),
     ],
 )
@@ -431,6 +465,34 @@ def test_a_first_stage_that_was_replaced_is_not_gone_on_with(tmp_path: Path) -> 
         steps(after=[str(tmp_path / "first/encoder.safetensors")])
     with pytest.raises(WrongCall, match=r"merge=route mixes stages, and stages=1: leave one of the two out"):
         steps(stages=1, merge="route")
+
+
+def test_a_first_stage_is_there_once_and_what_it_is_shown_otherwise_is_said(tmp_path: Path) -> None:
+    first = str(likeness.train(PICTURES, "simclr", out=tmp_path / "first", **{**SHORT, "steps": 1}).path)
+    with pytest.raises(WrongCall, match=r"first is there twice"):
+        steps(after=[first, first], stages=3)
+    for recipe, more in (("mcl", {"after": [first]}), ("distil", {"teacher": first, "size": 8})):
+        for size in (8, 16):
+            asked = (*{**SHORT, **more, "size": size}.items(),)
+            session = begin(PICTURES, Call(None, recipe, asked), tmp_path / f"{recipe}-{size}", resume=False)
+            said = f"{next(iter(more))}={first} is shown size=8 (trained with 16)"
+            assert (said in session.plan.because) is (size == 8)
+
+
+@pytest.mark.parametrize("merge", ["average", "route"])
+def test_looking_at_what_is_kept_changes_nothing(merge: str) -> None:
+    """Also not what is drawn next: whoever has dropout in his network would train another one."""
+    for step in likeness.steps(PICTURES, "mcl", merge=merge, begin="previous", **SHORT):
+        before = torch.get_rng_state()
+        step.kept()
+        assert torch.get_rng_state().equal(before)
+
+
+def test_a_router_is_where_its_networks_are() -> None:
+    recipe = Joined(encoders=(Residual(widths=(8,)), Residual(widths=(8,))), merge="route")
+    nets = [encoder.filled({"channels": 3}).build().to("meta") for encoder in recipe.encoders]
+    net = recipe.model_copy(update={"encoders": tuple(one.filled({"channels": 3}) for one in recipe.encoders)})
+    assert net.joining(nets)(torch.zeros(2, 3, 8, 8, device="meta")).device.type == "meta"
 
 
 @pytest.mark.parametrize(("more", "said"), [({}, True), ({"pairing": "softnegatives"}, False)])

@@ -218,3 +218,9 @@ def test_two_processes_train_what_one_does(pairs: Path, clip: likeness.Run, tmp_
     weight, other = (load_file(tmp_path / name / "encoder.safetensors") for name in ("one", "two"))
     for name in weight:
         torch.testing.assert_close(weight[name], other[name], rtol=1e-2, atol=1e-3)
+
+
+def test_a_picture_that_has_but_a_number_is_shown_by_where_it_lies(clip: likeness.Run, shell: Shell) -> None:
+    found = shell("search", clip.path, "a red square", "-k", "2")
+    assert found.code == 0, found.err
+    assert found.out.count(".png") == 2

@@ -304,6 +304,10 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_query_of_nothing_is_named(notes: Path, shell: Shell) -> None:
+    assert "'' cannot be read: empty" in shell("search", notes, "").failed(1)
+
+
 def test_texts_are_embedded_and_searched_as_they_are(notes: Path, shell: Shell) -> None:
     encoder = load(notes)
     space = encoder.embed(NOTES)

@@ -462,6 +462,11 @@ def test_recipes_say_no_to_nonsense() -> None:
 # --- what changes as training goes on ---------------------------------------------------------------------------------
 
 
+def test_a_schedule_is_lowest_below_and_highest_above() -> None:
+    with pytest.raises(WrongCall, match=r"low=1 is above high=0\.1"):
+        TemperatureSchedule.of({"low": 1, "high": 0.1})
+
+
 def test_a_schedule_follows_progress_and_is_resumed() -> None:
     objective, z = TemperatureSchedule(low=0.2, high=1.0, cycles=2), pairs(10)
     part = objective.build()

@@ -248,7 +248,9 @@ def _earlier(out: Path, call: Call) -> Path | None:
     before, asked = _flat(then), _flat(now)
     other = [name for name in asked if asked[name] != before.get(name)]  # the listing tells of another source
     if other:
-        was = ", ".join(f"{name}={before[name]}" if name in before else f"no {name}" for name in other)
+        own = {name for name, _ in now["overrides"]}
+        plain = {name: ("the recipe's " if name in own else "no ") + name for name in other}
+        was = ", ".join(f"{name}={before[name]}" if name in before else plain[name] for name in other)
         said = ", ".join(f"{name}={asked[name]}" for name in other)
         raise WrongCall(f"{out} was begun with {was}, not {said}: leave it out, or name another --out")
     return out

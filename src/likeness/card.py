@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from .disk import file_tree, replacing
@@ -57,7 +58,8 @@ def _head(run: Path, classes: Sequence[str]) -> str:
     """What its classifier tells apart, and how to ask it."""
     named = ", ".join(classes[:NAMED]) + (", ..." if len(classes) > NAMED else "")
     count = counted(len(classes), "class", "classes")
-    return f"`encoder.predict(SOURCE)`, or `likeness predict {run} SOURCE --out FILE`, tells {count} apart: {named}."
+    ask = f"`likeness predict {quote(str(run))} SOURCE --out FILE`"
+    return f"`encoder.predict(SOURCE)`, or {ask}, tells {count} apart: {named}."
 
 
 def _start(run: Path, recipe: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
@@ -105,7 +107,7 @@ def _said(encoder: Mapping[str, Any]) -> str:
 def _scores(run: Path) -> str:
     """The latest evaluation as a table."""
     if not (run / SCORES).exists():
-        return f"Not judged yet: `likeness evaluate {run} SOURCE`."
+        return f"Not judged yet: `likeness evaluate {quote(str(run))} SOURCE`."
     latest = _json(run / SCORES)
     columns = ["encoder", "untrained", "raw", "chance"]
     rows = [f"| {' | '.join(['score', *columns])} |", f"|{'---|' * (len(columns) + 1)}"]

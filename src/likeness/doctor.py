@@ -28,6 +28,7 @@ from .sources import Columns, read
 from .sources.base import Labels, Source
 from .sources.data import Data
 from .sources.feed import readable
+from .sources.holdout import hold_out
 from .throughput import Throughput, throughput
 
 READING = 12.0  # seconds that reading every item may take; in that time a large sample is read, and the screen says so
@@ -124,7 +125,8 @@ def _planned(
     told("trying a few training steps", 0, 0)
     try:
         source = plan.data.chosen(source)
-        plan = plan.fitted(source, engine)
+        kept, _ = hold_out(source, plan.data.holdout, plan.seed)
+        plan = plan.fitted(source.only(kept), engine)  # as training does
         return plan, forecast(plan, source, engine), throughput(plan, source, engine), None
     except Failed as error:
         return plan, None, None, str(error)

@@ -203,7 +203,9 @@ class Shortened:
 
 
 def _named(items: Any) -> str:
-    return " ".join(str(items).split())[:SHOWN] if isinstance(items, str | Path) else type(items).__name__
+    if not isinstance(items, str | Path):
+        return type(items).__name__
+    return " ".join(str(items).split())[:SHOWN] or repr(items)
 
 
 def worded(source: Source, places: Mapping[str, str], modalities: Mapping[str, Modality]) -> pa.Table:

@@ -209,7 +209,9 @@ def _plan(found: Diagnosis) -> str:
     network = f"{known.encoder} ({known.parameters / LARGE:.1f} M weights)"
     held = f"{known.held:,} held out to score on" if known.held else ""
     views = ", ".join(known.views)
-    return _joined([network, known.method, known.shown, f"batch {known.batch}", views, known.optimizer, held])
+    return _joined(
+        [network, known.method, *known.course, known.shown, f"batch {known.batch}", views, known.optimizer, held]
+    )
 
 
 def _cost(found: Diagnosis) -> str:
@@ -220,7 +222,7 @@ def _cost(found: Diagnosis) -> str:
     bought = f"{known.epochs:,.0f} epochs" if known.epochs >= 10 else f"{known.epochs:.1f} epochs"
     return _joined(
         [
-            f"{known.budget} buys {bought}" if known.budget else bought,
+            f"{known.budget} buys {bought}{' in all' if known.course else ''}" if known.budget else bought,
             f"{known.items_per_second:,.0f} {_noun(found)}s/s, {100 * known.waiting:.0f} % of it waiting for data",
             f"{_duration(known.epoch_seconds)} an epoch",
             f"{known.memory / GIGA:.1f} GB of memory a step" if known.memory else "",

@@ -32,6 +32,7 @@ class Forecast:
 
     method, encoder: by name
     parameters:      weights of the encoders that are kept
+    course:          what to say of its stages, where there are several
     facts, shown:    what encoders are shown: size, channels; and in words
     views:           operations that views are made by, in order
     training, held:  items trained on, and kept out to score on
@@ -46,6 +47,7 @@ class Forecast:
     method: str
     encoder: str
     parameters: int
+    course: list[str]
     facts: dict[str, Any]
     shown: str
     views: list[str]
@@ -83,12 +85,13 @@ def forecast(plan: Plan, source: Source, engine: Engine) -> Forecast:
     per_epoch = plan.data.sampling.steps(batch, plan.data.population(source.only(kept)))
     asked = plan.epochs or (plan.steps / per_epoch if plan.steps else None)
     epochs = asked * plan.rounds if asked else step.epoch * step.steps / step.number
-    encoders, pace, seen = step.kept(), few / step.state()["pace"]["large"], plan.data.modality.values()
+    encoders, pace, seen = plan.untrained(), few / step.state()["pace"]["large"], plan.data.modality.values()
     nets = {id(each.module): each for each in encoders.values()}.values()  # roles may share one
     return Forecast(
         method=plan.method.word,
         encoder=" + ".join(each.recipe.bare.word for each in nets),
         parameters=sum(_weights(each) for each in nets),
+        course=[*plan.course],
         facts={name: fact for one in seen for name, fact in one.facts.items() if not isinstance(fact, str)},
         shown=", ".join(dict.fromkeys(one.sight for one in seen)),
         views=operations(plan.data.views),

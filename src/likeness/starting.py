@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
 import torch
@@ -67,9 +67,10 @@ def must_be_idle(adapt: Adaptation, beside: bool = False) -> None:
     asked = {name: value for name, value in adapt if value != getattr(usual, name) and (name in OWN or not beside)}
     if asked:
         said = " and ".join(f"{name}={value}" for name, value in asked.items())
+        means = "means" if len(asked) == 1 else "mean"
         if beside:
             raise WrongCall(f"{said} is for from=RUN: say it of a role's weights, as encoders.ROLE.lora=8")
-        raise WrongCall(f"name weights that exist with from=RUN: without any, {said} means nothing")
+        raise WrongCall(f"name weights that exist with from=RUN: without any, {said} {means} nothing")
 
 
 def taught_by(method: Method) -> Iterator[Saved]:
@@ -83,11 +84,20 @@ def beginning(method: M, saved: Saved) -> M:
     return method.model_copy(update={"encoder": saved})
 
 
-def shown(data: Data, saved: Saved) -> Data:
-    """With what the weights were trained to see (mean, std, size, channels) where the recipe leaves it open."""
+def shown(data: Data, saved: Saved, kinds: Collection[str] = ()) -> Data:
+    """With what the weights were trained to see (mean, std, size, channels) where the recipe leaves it open.
+
+    kinds: modalities of the source, named as their recipes are; none: not looked at
+
+    Raises:
+        WrongCall: they are a run's, of another modality.
+    """
     seen = _seen(saved)
     if seen is None:
         return data
+    if kinds and seen.label() not in kinds and saved.found.about is not None:
+        what = f"{saved.path} was trained on {seen.label().lower()}"
+        raise WrongCall(f"{what}, and the source holds {' and '.join(sorted(kinds)).lower()}: name a run of that")
     modality = {name: one.like(seen) if one.label() == seen.label() else one for name, one in data.modality.items()}
     return data.model_copy(update={"modality": modality})
 

@@ -72,7 +72,8 @@ def search(asked: Asked, queries: Sequence[str], inside: str | None, k: int, she
         space = searched.space(answer.gallery)
         to.print(f" {answer.query}", style="bold", markup=False)
         for n, hit in enumerate(answer.hits, 1):
-            to.print(f" {n:>3}  {hit.score:.2f}  {_line(to, hit, _words(space, answer.gallery, hit))}", markup=False)
+            said = _words(space, answer.gallery, hit) or searched.path(answer.gallery, hit)
+            to.print(f" {n:>3}  {hit.score:.2f}  {_line(to, hit, said)}", markup=False)
     items = len(searched.space(found[0].gallery))
     ways = dict.fromkeys(f" · {answer.by} > {answer.gallery}" for answer in found) if len(towers) > 1 else ()
     to.print(f" exact{''.join(ways)} · {items:,} items · {1000 * searched.seconds:.0f} ms", style="dim")
@@ -172,6 +173,19 @@ class Searched:
         if gallery not in self._ids:
             self._ids[gallery] = frozenset(self.space(gallery).ids)
         return query in self._ids[gallery]
+
+    def path(self, gallery: str, hit: Hit) -> str | None:
+        """Where an item lies that is called by its number."""
+        if not hit.id.isdecimal() or self.source is None or gallery not in self.towers:
+            return None
+        there = places(self.source, self.towers.modalities, self.towers.owners).get(gallery)
+        row = self._rows.get(hit.id)
+        raw = None if there is None or row is None else self.source.raw(there, row)
+        return str(raw) if isinstance(raw, str | Path) else None
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {} if self.source is None else {id: row for row, id in enumerate(self.source.ids)}
 
     def _near(self, query: str, gallery: str) -> list[str]:
         """Files and ids that may have been meant."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from rich.console import Console
 from ..api import Call, begin
 from ..encoders import Encoder
 from ..engine import Engine
+from ..errors import counted
 from ..layout import HEAD, QUARANTINE, WEIGHTS
+from ..limits import seconds_of
+from ..plans import Plan
 from ..runs import Session, Summary
 from ..screen import ListingScreen, TrainScreen, clock, console
 from ..sources.base import Source
@@ -43,7 +47,8 @@ def train(
         with ListingScreen(console(quiet or not leads, machine), str(call.source)) as screen:
             session = begin(call.source, call, out, resume, told=screen.told)
         if isinstance(session, Summary):
-            to.print(f" {session.run} is finished: {session.steps:,} steps, {session.epochs:g} epochs", markup=False)
+            length = f"{counted(session.steps, 'step')}, {session.epochs:.3g} epochs"
+            to.print(f" {session.run} is finished: {length}", markup=False)
             if leads:
                 tell(session)
             return
@@ -77,11 +82,6 @@ def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
     """What will be done and why, before anything starts; recipe: as it was named, if it was."""
     plan, data, source = session.plan, session.plan.data, session.source
     encoder = next(iter(session.untrained.values())).recipe
-    if plan.budget:
-        length = f"{plan.budget} of time"
-    else:
-        length = f"{plan.steps:,} steps" if plan.steps else f"{plan.epochs:g} epochs"
-        length += " a stage" if plan.course else ""
     reasons = _reasons(session, encoder, chosen=recipe is None and not resume)
     method, labels = plan.method.label(), f"labels: {data.labels}" if data.labels else ""
     named = "" if recipe is None or str(recipe).lower() == method.lower() else f"{recipe}: "
@@ -98,7 +98,7 @@ def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
                 f"batch {data.batch}",
                 plan.optimizer.label(),
                 f"{session.engine.device.type} {str(session.engine.precision).removeprefix('torch.')}",
-                length,
+                _length(plan),
             ]
         ),
         **({"labels": unknown} if unknown else {}),
@@ -108,6 +108,16 @@ def _plan(to: Console, session: Session, recipe: Any, resume: bool) -> None:
         **_place(session, resume),
     }
     show(to, [(name.strip(), text) for name, text in lines.items()])
+
+
+def _length(plan: Plan) -> str:
+    """What ends training."""
+    asked = ""
+    if plan.steps or plan.epochs:
+        asked = counted(plan.steps, "step") if plan.steps else f"{plan.epochs:g} epochs"
+        asked += " a stage" if plan.course else ""
+    time = f"{seconds_of(plan.budget):g} s" if plan.budget and plan.budget.isdecimal() else plan.budget
+    return " · ".join(filter(None, [asked, f"{time} of time{' at most' if asked else ''}" if time else ""]))
 
 
 def _repeated(source: Source) -> list[str]:
@@ -163,14 +173,15 @@ def _ending(to: Console, session: Session, summary: Summary, source: str) -> Non
     """What a finished run says."""
     to.print(f" done {clock(summary.seconds)} · {summary.run}/{WEIGHTS}", markup=False)
     if session.forgotten is not None:
-        half = f"likeness interpolate {summary.run} --share 0.5 --out {summary.run}-half"
+        half = shlex.join(["likeness", "interpolate", summary.run, "--share", "0.5", "--out", f"{summary.run}-half"])
         to.print(f" {session.forgotten.line} · for more of the start: {half}", markup=False)
     if session.taught is not None:
         to.print(f" {session.taught.line}", markup=False)
     if summary.quarantined:
         name_bad(to, session.watch.quarantine)
         to.print(f" all in {summary.run}/{QUARANTINE}", markup=False)
-    predict = f" · likeness predict {summary.run} SOURCE --out FILE" * Path(summary.run, HEAD).exists()
+    run = shlex.quote(summary.run)
+    predict = f" · likeness predict {run} SOURCE --out FILE" * Path(summary.run, HEAD).exists()
     to.print(
-        f" next: likeness evaluate {summary.run} {source} · likeness search {summary.run} QUERY{predict}", markup=False
+        f" next: likeness evaluate {run} {shlex.quote(source)} · likeness search {run} QUERY{predict}", markup=False
     )

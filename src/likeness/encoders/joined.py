@@ -37,8 +37,9 @@ class Joined(Encoder):
 
     @property
     def word(self) -> str:
-        words = dict.fromkeys(encoder.bare.word for encoder in self.encoders)
-        return f"{len(self.encoders)} of {' and '.join(words)}"
+        words = [encoder.bare.word for encoder in self.encoders]
+        each = " and ".join(dict.fromkeys(f"({word})" if " of " in word else word for word in words))
+        return f"{len(words)} of {each}"
 
     @property
     def dim(self) -> int:
@@ -89,7 +90,8 @@ class Joined(Encoder):
     def joining(self, modules: Sequence[nn.Module]) -> nn.Module:
         """The network of networks that are built already."""
         width = self.dim  # told before anything is built of what cannot be mixed
-        gate = Gate(len(modules), width) if self.merge == "route" else None
+        here = next(modules[0].parameters(), torch.empty(0)).device
+        gate = Gate(len(modules), width).to(here) if self.merge == "route" else None
         return JoinedNet(modules, self.merge, gate, self.frozen)
 
     def holding(self, module: nn.Module) -> nn.Module:
@@ -101,7 +103,8 @@ class Gate(nn.Module):
 
     def __init__(self, networks: int, width: int) -> None:
         super().__init__()
-        self.map = nn.Linear(networks * width, networks)
+        # Nothing is drawn: the gate is made anew whenever somebody looks at a run, which must change nothing in it.
+        self.map = nn.utils.skip_init(nn.Linear, networks * width, networks)
         nn.init.zeros_(self.map.weight)
         nn.init.zeros_(self.map.bias)
 

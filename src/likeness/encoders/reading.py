@@ -27,7 +27,11 @@ def reading_as(teacher: Encoder | None, asked: Encoder | None, role: str, kind: 
     if own is not None and isinstance(own, Hashed) != isinstance(tokens, Hashed):
         what = f"{tokens.label()} tokens, and encoder {known.bare.label()} {own.label()} ones"
         raise WrongCall(f"the teacher reads texts as {what}: take encoder={would.label().lower()}")
-    return asked.model_copy(update={"tokens": would.tokens}) if isinstance(asked, type(would)) else asked
+    if not isinstance(asked, type(would)):
+        return asked
+    if isinstance(tokens, Hashed) and "tokens" in asked.model_fields_set and asked.tokens != tokens:
+        raise WrongCall("encoder.tokens are others than those that the teacher reads: leave them out, they are its own")
+    return asked.model_copy(update={"tokens": would.tokens})
 
 
 def tokens_of(teacher: Encoder | None, kind: str) -> Tokens | None:

@@ -41,7 +41,7 @@ class Objective(Recipe, ABC):
     own item alone, of which more is known than that they belong together (pairs)."""
 
     rivals: ClassVar[bool] = True
-    """Whether negatives count, where it reads embeddings: else how much they weigh means nothing."""
+    """Whether negatives count by their weight, where it reads embeddings: else how much they weigh means nothing."""
 
     def build(self) -> nn.Module | None:
         """What it learns or remembers: a temperature, prototypes, a memory; mostly nothing."""

@@ -42,6 +42,8 @@ class Cascade(Objective):
 
     @model_validator(mode="after")
     def _weighs(self) -> Self:
+        if "pieces" in type(self.objective).model_fields:
+            raise ValueError(f"objective {self.objective.label()} cuts vectors as {self.label()} does: take one")
         if self.objective.reads != "embeddings" or not self.objective.rivals:
             what = f"objective {self.objective.label()} weighs no negatives, which pieces before change"
             raise ValueError(f"{what}: choose one that does, such as InfoNCE")

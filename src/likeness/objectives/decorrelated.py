@@ -90,12 +90,14 @@ def whitened(x: Tensor, most: int) -> Tensor:
     Found from the smaller of (D, D) and (n, n), one eigenvalue problem of that side a call.
     """
     centred = x - x.mean(0)
+    rounding = torch.finfo(x.dtype).eps * x.square().sum() / max(len(x), 1)  # of which equal rows have components too
+    if not centred.square().sum() > rounding * len(x):  # all rows are alike: there is nothing to keep away from
+        return x[:, :0]
     across = len(x) < x.shape[1]
     table = (centred @ centred.T if across else centred.T @ centred) / max(len(x), 1)
     variance, basis = torch.linalg.eigh(table)
     many = min(most, len(variance))
     variance, basis = variance.flip(0)[:many], basis.flip(1)[:, :many]
-    rounding = torch.finfo(x.dtype).eps * x.square().sum() / max(len(x), 1)  # of which equal rows have components too
     scale = (variance + RIDGE * variance[:1] + rounding).clamp_min(torch.finfo(x.dtype).tiny).rsqrt()
     found: Tensor = scale * (basis * (len(x) * variance.clamp_min(0)).sqrt() if across else centred @ basis)
     return found

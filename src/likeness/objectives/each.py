@@ -39,6 +39,8 @@ class Each(Objective):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if "pieces" in type(self.objective).model_fields:
+            raise ValueError(f"objective {self.objective.label()} cuts vectors as {self.label()} does: take one")
         if self.objective.reads == "assignments":
             raise ValueError(
                 f"objective {self.objective.label()} reads assignments, and scores of prototypes are one piece"

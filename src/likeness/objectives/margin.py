@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -77,6 +77,8 @@ class Triplet(Objective):
     all rows collapse to one point, where the loss equals the margin and stays. Start with semi-hard, a low learning
     rate, or the soft margin.
     """
+
+    rivals: ClassVar[bool] = False
 
     margin: NonNegativeFloat = 0.2
     """How much nearer the positive must be."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from ..parts import Follower
@@ -65,7 +65,8 @@ class TemperatureSchedule(Objective):
     """InfoNCE by turns about groups and about single items (Kukleva et al. 2023, arXiv:2303.13664).
 
     Temperature = low + (high - low) (1 + cos(2 pi cycles t)) / 2, t being the share of training that is done: high
-    temperatures draw groups together, low ones tell their members apart. Made for data with rare classes.
+    temperatures draw groups together, low ones tell their members apart. Made for data with rare classes. A step
+    goes by what was done when the one before it ended.
     """
 
     low: PositiveFloat = 0.1
@@ -76,6 +77,12 @@ class TemperatureSchedule(Objective):
     """How often training goes from high to low and back; the paper's 2,000 epochs hold 5 of 400."""
     tile: PositiveInt | None = None
     """Tables with a longer side are never held whole, but made in tiles of it; null: 512, or 4096 on an accelerator."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low={self.low:g} is above high={self.high:g}")
+        return self
 
     def build(self) -> Wave:
         return Wave(self.low, self.high, self.cycles)

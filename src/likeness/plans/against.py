@@ -16,20 +16,24 @@ from ..methods import Method
 from ..objectives import Decorrelated
 from ..recipe import Recipe
 from ..relations import SoftNegatives, WithinCell
-from ..sources.sampling import Grouped, Sampling
+from ..sources.sampling import Grouped, Sampling, Shuffle
 from .cells import clustered, crossed, pooled
 
 
 class Against(Recipe, ABC):
     """Changes a stage by what the encoders before it say of each item, and leaves the method as it is."""
 
-    def must_suit(self, method: Method, vectors: str | None) -> None:
+    def must_suit(self, method: Method, vectors: str | None, sampling: Sampling) -> None:
         """Refuse what later stages cannot be taught so. vectors: what training is told of each item already
 
         Raises:
-            WrongCall: the method has nothing that is changed, or training would be told two things of each item.
+            WrongCall: the method has nothing that is changed, training would be told two things of each item, or
+                batches would have to be drawn in two ways.
         """
         self.method(method, 1)
+        if self.sampling(sampling).label() != sampling.label() and not isinstance(sampling, Shuffle):
+            what = f"sampling={sampling.label()} and against={self.label()} both say who shares a batch"
+            raise WrongCall(f"{what}: leave one of them out, or take against=Soft")
         if self.tells(method) and vectors is not None:
             raise WrongCall(
                 f"vectors={vectors} and against={self.label()} both tell of each item: leave one of them out"
@@ -65,7 +69,8 @@ class Cells(Against):
     (Multistage Contrastive Learning, Zhang et al. 2024, arXiv:2402.11816).
 
     The items of each stage are clustered by k-means, all clusterings are crossed, and batches are drawn within the
-    cells. The authors' code drops cells that are smaller than a batch; here they are joined with the nearest. Of keys
+    cells. The authors' code drops cells that are smaller than a batch; here they are joined with those near them. Where
+    all are smaller, as in data of a few batches, a batch mixes several, and a smaller batch keeps them apart. Of keys
     that a method remembers from batches of other cells (MoCo's queue) those of the query's own cell are negatives.
     """
 
@@ -75,8 +80,8 @@ class Cells(Against):
     """Which clusterings make cells: all of the stages before, as in the paper; or the last one's alone, which is what
     the released cluster.py does."""
     least: PositiveInt | None = None
-    """Items that a cell has at least: smaller ones are joined with the nearest; null: a batch, or what a cluster has in
-    the mean where that is less."""
+    """Items that a cell has at least: smaller ones are joined with those near them; null: a batch, or what a cluster
+    has in the mean where that is less."""
 
     def tells(self, method: Method) -> bool:
         return method.remembers
@@ -116,7 +121,8 @@ class Soft(Against):
     def method(self, method: Method, width: int) -> Method:
         pairing, objective = (asked(method, field, self.label()) for field in ("pairing", "objective"))
         if getattr(objective, "reads", "") != "embeddings" or not getattr(objective, "rivals", False):
-            raise WrongCall(f"{method.label()} weighs no negatives, which against={self.label()} changes: take Cells")
+            what = f"objective {objective.label()} of {method.label()} weighs no negatives"
+            raise WrongCall(f"{what}, which against={self.label()} changes: take Cells")
         soft = SoftNegatives(pairing=pairing, temperature=self.temperature)
         return method.model_copy(update={"pairing": soft}).filled({"vector_dim": width})
 

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..components import RAW, components
 from ..encoders import Kept
 from ..encoders.defaults import default_encoder
 from ..engine import Engine, cores
-from ..errors import WrongCall
+from ..errors import WrongCall, meant
 from ..journey import Journey, Slot, Watch
 from ..limits import seconds_of
 from ..memory import decoded, with_room
@@ -34,7 +35,16 @@ from ..starting import beginning, shown, shown_to, start_of, taught_by
 from ..stored import vectors_of
 from ..training import AdamW, Adaptation, Descent, Growth, Learner, Optimizer, State, Step
 from ..views import Batch
-from .checks import must_compare, must_meet, must_take, must_take_views, must_teach, takes, unread_vectors
+from .checks import (
+    must_compare,
+    must_meet,
+    must_take,
+    must_take_views,
+    must_teach,
+    shown_otherwise,
+    takes,
+    unread_vectors,
+)
 
 Training = Generator[Step, None, dict[str, Kept]]  # yields every step, returns the encoders kept
 
@@ -117,7 +127,8 @@ class Plan(Recipe, ABC):
         method = self.method if saved is None else beginning(self.method, saved)
         data = self.data
         for weights in (saved, *taught_by(self.method)):
-            data = data if weights is None else shown(data, weights)
+            kinds = () if weights is saved else {*source.roles.values()}
+            data = data if weights is None else shown(data, weights, kinds)
         towers, device = method.towers(source.roles), engine.device
         chosen = {
             role: (method.encoder_for(role, kind) or default_encoder(kind, device)).seeing(role, kind, device)
@@ -187,7 +198,10 @@ class Plan(Recipe, ABC):
         data = self.data
         notes = (drawn.note(data.modality[role]) for role, drawn in data.views.items() if role in data.modality)
         unread = unread_vectors(self.method, data.vectors)
-        return (*self._because, *shortened(self.method.tree()), *filter(None, notes), *unread)
+        others = (
+            shown_otherwise("teacher", one, each) for one in taught_by(self.method) for each in data.modality.values()
+        )
+        return (*self._because, *shortened(self.method.tree()), *filter(None, (*notes, *others)), *unread)
 
     @property
     def rounds(self) -> float:
@@ -238,7 +252,11 @@ class Plan(Recipe, ABC):
         named, role = self.data.vectors, next(iter(self.data.modality))
         if named == RAW:
             return components(source, role, self.data.modality[role], workers)
-        return None if named is None else vectors_of(source, named)
+        if named is None:
+            return None
+        if meant(named, [RAW]) and not Path(named).exists():
+            raise WrongCall(f"vectors={named} is neither a file nor {RAW}{meant(named, [RAW])}")
+        return vectors_of(source, named)
 
     def workers(self, engine: Engine) -> int:
         """Threads that read: as many as were asked for, else one a core, as far as it helps."""

@@ -1,4 +1,4 @@
-"""Cells of items that earlier encoders place together: clusterings, crossed, small cells joined with the nearest."""
+"""Cells of items that earlier encoders place together: clusterings, crossed, small ones joined with those near them."""
 
 from __future__ import annotations
 
@@ -51,9 +51,11 @@ def crossed(clusterings: Sequence[np.ndarray]) -> np.ndarray:
 def pooled(cells: np.ndarray, placed: Tensor, least: int) -> np.ndarray:
     """The cells, of which each has `least` items at least, if there are so many in all.
 
-    The smallest cell joins the one whose mean is nearest to its own, until none is too small.
+    The smallest cell joins the one with which it is least spread out, until none is too small: that of Ward's least
+    cost, n m / (n + m) times the squared distance of the means (Ward 1963). The nearest mean alone would be that of the
+    largest cell, ever nearer to the middle of all, which would swallow one small cell after another.
 
-    placed: (N, D) what tells which is nearest
+    placed: (N, D) what tells how far apart items are
     """
     known = cells >= 0
     sizes = np.bincount(cells[known])
@@ -66,9 +68,11 @@ def pooled(cells: np.ndarray, placed: Tensor, least: int) -> np.ndarray:
         small = int(np.argmin(there))
         if there[small] >= least:
             break
-        there[small] = lengths[small] = np.inf
-        near = int(np.argmin(lengths - 2 * means @ means[small]))  # of squared distances, but for a constant
-        if not np.isfinite(lengths[near]):  # it was the last
+        own, there[small] = lengths[small], np.inf
+        apart = np.maximum(lengths - 2 * means @ means[small] + own, 0.0)
+        cost = np.where(np.isinf(there), np.inf, apart * sizes / (sizes + sizes[small]))
+        near = int(np.argmin(cost))
+        if not np.isfinite(cost[near]):  # it was the last
             break
         there[near], sums[near] = there[near] + sizes[small], sums[near] + sums[small]
         sizes[near] += sizes[small]
@@ -90,9 +94,11 @@ def summed(cells: np.ndarray, placed: Tensor, many: int) -> np.ndarray:
     return told
 
 
-def described(cells: np.ndarray) -> str:
-    """'37 cells of 64 to 812 items'."""
+def described(cells: np.ndarray, batch: int) -> str:
+    """'37 cells of 64 to 812 items', and what to do where a batch holds several of them, or one holds all items."""
     sizes = np.bincount(cells[cells >= 0])
     if len(sizes) < 2:
-        return "one cell, of all items"
-    return f"{len(sizes):,} cells of {sizes.min():,} to {sizes.max():,} items"
+        return "one cell, of all items: this stage learns as the first did (more clusters, a smaller batch, other data)"
+    said, middle = f"{len(sizes):,} cells of {sizes.min():,} to {sizes.max():,} items", int(np.median(sizes))
+    mixed = f", smaller than a batch of {batch:,}, which so mixes several: batch={middle} keeps them apart"
+    return said + mixed * (middle < batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain, pairwise
 
@@ -11,6 +12,7 @@ from torch import nn
 from ..components import RAW
 from ..encoders import Kept, Saved
 from ..errors import WrongCall
+from ..headroom import headroom
 from ..methods import Method
 from ..modalities import Augmentation, Modality
 from ..parts import evaluating
@@ -18,6 +20,8 @@ from ..sources.base import Source, looked
 from ..sources.data import Data, sniffed
 from ..training.course import LEAST
 
+MEGA, GIGA = 1 << 20, 1 << 30
+OTHER_KIND = ("invalid combination of arguments", "object has no attribute")  # how torch and Python say it
 ABOUT = ("mean", "std")  # which differ a little from sample to sample
 
 
@@ -87,6 +91,9 @@ def must_take(kept: Kept, modality: Modality) -> None:
     """
     why = takes(kept, modality)
     if why is not None:
+        if any(sign in why for sign in OTHER_KIND):
+            kind = modality.label().lower()
+            why = f"it is made for another kind of data than {kind}; of several roles name each one's, encoders.{kind}="
         raise WrongCall(f"encoder {kept.recipe.bare.label()} cannot take the data ({modality.sight}): {why}")
 
 
@@ -112,13 +119,53 @@ def must_read_alike(stages: Sequence[Saved]) -> None:
     """Refuse encoders that are to be one, and were trained on items read in different ways, but for mean and std.
 
     Raises:
-        WrongCall: naming the first two that differ.
+        WrongCall: naming the first two that differ, or the one that is there twice.
     """
+    twice = [path for path, many in Counter(stage.path for stage in stages).items() if many > 1]
+    if twice:
+        raise WrongCall(f"after={twice[0]} is there twice: its features would stand side by side with themselves")
     for first, other in pairwise(stages):
         one, two = first.seen or {}, other.seen or {}
         apart = [name for name in one if name not in ABOUT and one[name] != two.get(name)]
         if apart:
             raise WrongCall(f"after={first.path} and {other.path} read items in different ways ({', '.join(apart)})")
+
+
+def must_leave_none(method: Method, kept: Mapping[str, Kept]) -> None:
+    """Refuse stages whose classifiers would be left behind.
+
+    Raises:
+        WrongCall: there is one.
+    """
+    if any(one.head is not None for one in kept.values()):
+        what = f"{method.label()} teaches a classifier, and stages have none"
+        raise WrongCall(f"{what}: train them by another method, and what they leave by finetune from=RUN")
+
+
+def must_fit(kept: Mapping[str, Kept], stages: int) -> None:
+    """Refuse more stages than memory holds. kept: of one of them
+
+    Raises:
+        WrongCall: with what they take, and what there is.
+    """
+    nets, room = {id(one.module): one.module for one in kept.values()}.values(), headroom()
+    each = sum(weight.nbytes for net in nets for weight in net.state_dict().values())
+    if stages * each > room:
+        raise WrongCall(
+            f"stages={stages:,} of {each / MEGA:,.1f} MB each take {stages * each / GIGA:,.1f} GB, and "
+            f"{room / GIGA:,.1f} GB of memory are free: ask for fewer"
+        )
+
+
+def shown_otherwise(called: str, stage: Saved, modality: Modality) -> str:
+    """What to say where an encoder that is trained already will be shown items in another way than it was, else ''."""
+    if (stage.seen or {}).get("kind") != modality.label():
+        return ""
+    fields = {*type(modality).model_fields} - {*ABOUT}
+    seen = {name: was for name, was in (stage.seen or {}).items() if name in fields and isinstance(was, int | str)}
+    apart = [name for name, was in seen.items() if getattr(modality, name) != was]
+    now = ", ".join(f"{name}={getattr(modality, name)} (trained with {seen[name]})" for name in apart)
+    return f"{called}={stage.path} is shown {now}" if apart else ""
 
 
 def must_mean_alike(stages: Sequence[Mapping[str, Kept]], merge: str) -> None:

@@ -26,7 +26,7 @@ from ..training import Descent, State, Step
 from .against import Against, Cells
 from .base import Plan, Stage, Training
 from .cells import described
-from .checks import must_mean_alike, must_read_alike, same
+from .checks import must_fit, must_leave_none, must_mean_alike, must_read_alike, same, shown_otherwise
 from .merging import joined, routed, routing, shorter, upon
 from .placing import placed
 
@@ -68,9 +68,7 @@ class Multistage(Plan):
 
     def fitted(self, source: Source, engine: Engine) -> Self:
         if len(self.after) >= self.stages:
-            raise WrongCall(
-                f"stages={self.stages}, and after= has {len(self.after)} that are trained: ask for one more"
-            )
+            raise WrongCall(f"stages={self.stages}, and after= has {len(self.after)} of them: ask for one more")
         if self.begin == "previous" and self.after:
             raise WrongCall("begin=previous goes on with weights, as start=RUN does: leave out after=")
         if self.router != ROUTER and not self._share:
@@ -87,10 +85,8 @@ class Multistage(Plan):
         found = {"data": data, "weights": tuple(next(iter(one.values())).weights for one in stages)}
         plan = super(Multistage, self.model_copy(update=found)).fitted(source, engine)
         first = plan._fresh(0)
-        if any(kept.head is not None for kept in first.values()):
-            what = f"{plan.method.label()} teaches a classifier, and stages have none"
-            raise WrongCall(f"{what}: train them by another method, and what they leave by finetune from=RUN")
-        plan.against.must_suit(plan.method, plan.data.vectors)
+        must_leave_none(plan.method, first)
+        plan.against.must_suit(plan.method, plan.data.vectors, plan.data.sampling)
         if plan._share:  # what cannot be routed is told now, not when stages are trained
             upon(plan.method, plan.untrained()).build()
         if self.by is not None and self.by not in first:
@@ -109,11 +105,20 @@ class Multistage(Plan):
         there = f" ({len(self.after)} there already)" if self.after else ""
         if self.stages == 1:
             return ("1 stage",)
-        return (f"{self.stages} stages{there}, later ones against {self.against.label()}",)
+        mixed = {"average": ", averaged", "route": f", then a router for {self.router:g} of a stage"}
+        return (f"{self.stages} stages{there}, later ones against {self.against.label()}{mixed.get(self.merge, '')}",)
+
+    @property
+    def because(self) -> tuple[str, ...]:
+        there = chain.from_iterable(self._all_saved(n, self._kinds).items() for n in range(len(self.after)))
+        notes = (shown_otherwise("after", stage, self.data.modality[role]) for role, stage in there)
+        return (*super().because, *filter(None, notes))
 
     def untrained(self) -> dict[str, Kept]:
-        own = map(self._fresh, range(len(self.after), self.stages))
-        return joined([*self._before(bare=True), *own], self.merge)
+        first = self._fresh(len(self.after))
+        must_fit(first, self.stages)
+        more = map(self._fresh, range(len(self.after) + 1, self.stages))
+        return joined([*self._before(bare=True), first, *more], self.merge)
 
     def run(self, source: Source, engine: Engine, watch: Watch, state: State | None = None) -> Training:
         items = watch.items
@@ -161,10 +166,9 @@ class Multistage(Plan):
         if not placed:
             return Stage(self.method, seed, slot)
         width, batch = sum(each.shape[1] for each in placed), self.data.batch or len(placed[0])
-        weights = past.finished[-1] if self.begin == "previous" else {}
         groups = self.against.groups(placed, batch, [self._seed(number + 1) for number in range(len(placed))])
         if groups is not None:
-            watch.told(f"stage {len(placed) + 1} of {self.stages}: {described(groups)}")
+            watch.told(f"stage {len(placed) + 1} of {self.stages}: {described(groups, batch)}")
         return Stage(
             method=self.against.method(self.method, width),
             seed=seed,
@@ -172,7 +176,7 @@ class Multistage(Plan):
             sampling=self.against.sampling(self.data.sampling),
             groups=groups,
             vectors=self.against.vectors(placed, groups) if self.against.tells(self.method) else None,
-            weights=weights,
+            weights=past.finished[-1] if self.begin == "previous" else {},
         )
 
     def _counted(
@@ -220,9 +224,8 @@ class Multistage(Plan):
 
     def _before(self, bare: bool = False) -> Iterator[dict[str, Kept]]:
         """The encoders of the runs that are the first stages; bare: as they were before they were trained."""
-        roles = {role: self.data.modality[role].label() for role in self._fresh(0)} if self.after else {}
         for number in range(len(self.after)):
-            kept = {role: Kept(one, one.build()) for role, one in self._all_saved(number, roles).items()}
+            kept = {role: Kept(one, one.build()) for role, one in self._all_saved(number, self._kinds).items()}
             nets = {role: one.module for role, one in kept.items()}
             owners = {role: next(own for own in nets if same(nets[own], net)) for role, net in nets.items()}
             if bare:
@@ -230,6 +233,11 @@ class Multistage(Plan):
                 recipes = {own: kept[own].recipe for own in dict.fromkeys(owners.values())}
                 kept = {own: Kept(recipe, recipe.bare.build()) for own, recipe in recipes.items()}
             yield {role: kept[own] for role, own in owners.items()}
+
+    @property
+    def _kinds(self) -> dict[str, str]:
+        """Role of an encoder -> its modality, named as its recipe is, of a fitted plan."""
+        return {role: self.data.modality[role].label() for role in self._fresh(0)} if self.after else {}
 
     def _all_saved(self, number: int, roles: Mapping[str, str]) -> dict[str, Saved]:
         """Role -> its encoder in one of the runs that are the first stages."""

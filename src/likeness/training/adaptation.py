@@ -93,9 +93,10 @@ class Adaptation(Recipe):
         if self.lora is not None:
             yield f"changes of rank {self.lora}"
         if self.last is not None:
-            yield f"the last {self.last} layers learn"
+            yield "the last layer learns" if self.last == 1 else f"the last {self.last} layers learn"
         slower = f", each layer {self.layer_decay:g} of the next" if self.layer_decay < 1 else ""
-        yield f"at {self.share:g} of the rate{slower}"
+        rate = "the whole rate" if self.share == 1 else f"{self.share:g} of the rate"
+        yield f"at {rate}{slower}"
         if self.freeze:
             yield f"the encoder stands still for the first {100 * self.freeze:g} %"
         if self.fresh:
