@@ -175,17 +175,20 @@ class Searched:
         return query in self._ids[gallery]
 
     def path(self, gallery: str, hit: Hit) -> str | None:
-        """Where an item lies that is called by its number."""
-        if not hit.id.isdecimal() or self.source is None or gallery not in self.towers:
+        """Where an item lies that is called by its number; None where that is not known on this machine."""
+        row = self._rows.get(hit.id) if hit.id.isdecimal() else None
+        if row is None or self.source is None:
             return None
         there = places(self.source, self.towers.modalities, self.towers.owners).get(gallery)
-        row = self._rows.get(hit.id)
-        raw = None if there is None or row is None else self.source.raw(there, row)
+        raw = None if there is None else self.source.raw(there, row)
         return str(raw) if isinstance(raw, str | Path) else None
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        return {} if self.source is None else {id: row for row, id in enumerate(self.source.ids)}
+        """The row of each id; none where the source would have to be fetched."""
+        named = file_tree(self.asked.run / RECIPE).get("data", {}).get("source") if self._items is None else None
+        here = self._items is not None or Path(named or "").is_file()
+        return {id: row for row, id in enumerate(self.source.ids)} if here and self.source is not None else {}
 
     def _near(self, query: str, gallery: str) -> list[str]:
         """Files and ids that may have been meant."""
