@@ -95,9 +95,8 @@ def shown(data: Data, saved: Saved, kinds: Collection[str] = ()) -> Data:
     seen = _seen(saved)
     if seen is None:
         return data
-    if kinds and seen.label() not in kinds and saved.found.about is not None:
-        what = f"{saved.path} was trained on {seen.label().lower()}"
-        raise WrongCall(f"{what}, and the source holds {' and '.join(sorted(kinds)).lower()}: name a run of that")
+    if kinds and seen.label() not in kinds:
+        must_be_published(saved, seen, f"the source holds {' and '.join(sorted(kinds)).lower()}: name a run of that")
     modality = {name: one.like(seen) if one.label() == seen.label() else one for name, one in data.modality.items()}
     return data.model_copy(update={"modality": modality})
 
@@ -113,11 +112,20 @@ def shown_to(data: Data, role: str, kind: str, encoder: Encoder) -> Data:
     if seen is None:
         return data
     if seen.label() != kind:
-        if isinstance(encoder, Saved) and encoder.found.about is not None:
-            what = f"{encoder.path} was trained on {seen.label().lower()}"
-            raise WrongCall(f"{what}, and {role!r} is {kind.lower()}: name weights of that, or leave them out")
+        if isinstance(encoder, Saved):
+            must_be_published(encoder, seen, f"{role!r} is {kind.lower()}: name weights of that, or leave them out")
         return data
     return data.model_copy(update={"modality": {**data.modality, role: seen if asked is None else asked.like(seen)}})
+
+
+def must_be_published(saved: Saved, seen: Modality, remedy: str) -> None:
+    """Refuse a run's weights for another modality than its own; published ones do not say so surely.
+
+    Raises:
+        WrongCall: they are a run's.
+    """
+    if saved.found.about is not None:
+        raise WrongCall(f"{saved.path} was trained on {seen.label().lower()}, and {remedy}")
 
 
 def _seen(encoder: Encoder) -> Modality | None:

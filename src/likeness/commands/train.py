@@ -116,7 +116,7 @@ def _length(plan: Plan) -> str:
     if plan.steps or plan.epochs:
         asked = counted(plan.steps, "step") if plan.steps else f"{plan.epochs:g} epochs"
         asked += " a stage" if plan.course else ""
-    time = f"{seconds_of(plan.budget):g} s" if plan.budget and plan.budget.isdecimal() else plan.budget
+    time = f"{seconds_of(plan.budget):g} s" if plan.budget and plan.budget[-1].isdigit() else plan.budget
     return " · ".join(filter(None, [asked, f"{time} of time{' at most' if asked else ''}" if time else ""]))
 
 

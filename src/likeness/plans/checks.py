@@ -18,9 +18,9 @@ from ..modalities import Augmentation, Modality
 from ..parts import evaluating
 from ..sources.base import Source, looked
 from ..sources.data import Data, sniffed
+from ..sources.kept_where import sized
 from ..training.course import LEAST
 
-MEGA, GIGA = 1 << 20, 1 << 30
 OTHER_KIND = ("invalid combination of arguments", "object has no attribute")  # how torch and Python say it
 ABOUT = ("mean", "std")  # which differ a little from sample to sample
 
@@ -152,8 +152,8 @@ def must_fit(kept: Mapping[str, Kept], stages: int) -> None:
     each = sum(weight.nbytes for net in nets for weight in net.state_dict().values())
     if stages * each > room:
         raise WrongCall(
-            f"stages={stages:,} of {each / MEGA:,.1f} MB each take {stages * each / GIGA:,.1f} GB, and "
-            f"{room / GIGA:,.1f} GB of memory are free: ask for fewer"
+            f"stages={stages:,} of {sized(each)} each take {sized(stages * each)}, and {sized(room)} of memory are "
+            "free: ask for fewer"
         )
 
 

@@ -102,21 +102,20 @@ class Multistage(Plan):
 
     @property
     def course(self) -> tuple[str, ...]:
-        there = f" ({len(self.after)} there already)" if self.after else ""
         if self.stages == 1:
             return ("1 stage",)
+        there = f" ({len(self.after)} there already)" if self.after else ""
         mixed = {"average": ", averaged", "route": f", then a router for {self.router:g} of a stage"}
         return (f"{self.stages} stages{there}, later ones against {self.against.label()}{mixed.get(self.merge, '')}",)
 
     @property
     def because(self) -> tuple[str, ...]:
-        there = chain.from_iterable(self._all_saved(n, self._kinds).items() for n in range(len(self.after)))
+        there = chain.from_iterable(stage.items() for stage in self._there)
         notes = (shown_otherwise("after", stage, self.data.modality[role]) for role, stage in there)
         return (*super().because, *filter(None, notes))
 
     def untrained(self) -> dict[str, Kept]:
-        first = self._fresh(len(self.after))
-        must_fit(first, self.stages)
+        must_fit(first := self._fresh(len(self.after)), self.stages)
         more = map(self._fresh, range(len(self.after) + 1, self.stages))
         return joined([*self._before(bare=True), first, *more], self.merge)
 
@@ -224,8 +223,8 @@ class Multistage(Plan):
 
     def _before(self, bare: bool = False) -> Iterator[dict[str, Kept]]:
         """The encoders of the runs that are the first stages; bare: as they were before they were trained."""
-        for number in range(len(self.after)):
-            kept = {role: Kept(one, one.build()) for role, one in self._all_saved(number, self._kinds).items()}
+        for number, there in enumerate(self._there):
+            kept = {role: Kept(one, one.build()) for role, one in there.items()}
             nets = {role: one.module for role, one in kept.items()}
             owners = {role: next(own for own in nets if same(nets[own], net)) for role, net in nets.items()}
             if bare:
@@ -235,9 +234,10 @@ class Multistage(Plan):
             yield {role: kept[own] for role, own in owners.items()}
 
     @property
-    def _kinds(self) -> dict[str, str]:
-        """Role of an encoder -> its modality, named as its recipe is, of a fitted plan."""
-        return {role: self.data.modality[role].label() for role in self._fresh(0)} if self.after else {}
+    def _there(self) -> list[dict[str, Saved]]:
+        """Role -> its encoder, of each of these runs; the plan is fitted."""
+        roles = {role: self.data.modality[role].label() for role in self._fresh(0)} if self.after else {}
+        return [self._all_saved(number, roles) for number in range(len(self.after))]
 
     def _all_saved(self, number: int, roles: Mapping[str, str]) -> dict[str, Saved]:
         """Role -> its encoder in one of the runs that are the first stages."""
